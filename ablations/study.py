@@ -19,7 +19,7 @@ from ablations.spec.names import LINTS
 from ablations.spec.parts import Frozen, PositiveFloat
 from ablations.spec.settings import flatten
 from ablations.variants import Changes, InspectedNetwork, MisplacedError, Name, Reason, Scale, Text, Variant
-from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
+from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1, usual_size_of_interest
 
 __all__ = ["InspectedNetwork", "Scale", "Study", "Variant"]
 
@@ -36,7 +36,7 @@ class Study(Frozen):
         columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
         metric: The metric that judges the variants, one of `vocabulary.STUDY_METRICS`.
         size_of_interest: The smallest difference that matters, in the unit of the metric, for the report's advice on
-            seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit.
+            seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit (`smallest_of_interest`).
         published: Name of the published table beside which ours stands.
         finding: The paper's conclusion, in our words.
         claims: The published findings that our runs are held against. One of them is primary, the first if none says
@@ -253,6 +253,11 @@ class Study(Frozen):
             if claim.primary:
                 return claim
         return next(iter(self.claims), None)
+
+    @property
+    def smallest_of_interest(self) -> float:
+        """The smallest difference that matters, in the unit of the metric: its own, or that of the metric."""
+        return self.size_of_interest or usual_size_of_interest(self.metric)
 
     @property
     def trains_nothing(self) -> bool:

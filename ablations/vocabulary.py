@@ -100,6 +100,10 @@ ATTENTION_GAP = "test/attention_gap"
 """Mean entropy of the attention (0 to 1) in the shallow half of the dynamic layers minus that in the deep half."""
 ATTENTION_FILE = "attention.json"
 """Artifact of a dynamic trial: entropy and mean attention per layer and class on the test split."""
+REPORT_FOLDER = "report"
+"""The folder of a report's files among the artifacts of a study's summary run."""
+FROZEN_FILE = "frozen-plans.json"
+"""File in that folder: the plans that were frozen before the runs, a JSON list."""
 RECORD_FILE = "record.json"
 """Artifact of a finished node: its description, result and lines of metrics, exactly as they were measured."""
 WEIGHTS_FILE = "model.safetensors"
@@ -147,6 +151,9 @@ STUDY_METRICS = {
 }
 """The metrics a study may be judged by, with the words a table uses for them."""
 
+_POINTS = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5})
+"""Metrics in per cent, whose differences are points."""
+
 HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTION_GAP})
 
 # A name that ends in eight hexadecimal digits looks like the slug of another one, so it is not safe as it is.
@@ -167,6 +174,13 @@ def slug(name: str) -> str:
     readable = _UNSAFE.sub("-", name).strip("-")[:_SLUG_LENGTH]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
+
+
+def usual_size_of_interest(metric: str) -> float:
+    """Return the smallest difference that matters where a study does not say, in the unit of the metric."""
+    if metric in _POINTS:
+        return 1.0
+    return 0.1
 
 
 def study_tag(study: str) -> str:

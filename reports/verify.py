@@ -7,6 +7,7 @@ the manifest's numbers by their names, the pages by their words and by a digest 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +15,16 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from ablations.errors import ReportError
+from ablations.errors import ReportError, StudyError
 from ablations.launches import Record
-from ablations.planning.plan import Plan, make_plan
-from ablations.planning.request import Request
-from ablations.planning.tuned_values import TunedValues, tuned_from_data
-from ablations.presets import get_preset
+from ablations.planning.frozen_plan import frozen_from_data
+from ablations.planning.plan import Plan
+from ablations.planning.plan_data import plan_of, study_data
+from ablations.protocol.looks import Look
 from ablations.registry import available_studies, get_study
+from ablations.spec.fingerprint import SHORT
 from ablations.spec.identities import changes
-from ablations.study import Study
+from reports.analysis.protocol import look_words
 from reports.analysis.summary import summarize
 from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
@@ -31,14 +33,12 @@ from reports.content.blocks import Document
 from reports.content.plan_words import plugins_in, plural
 from reports.document.study_report import build_document
 from reports.evidence.manifest import (
-    NAME,
     Json,
     Maker,
     is_intact,
     made_by,
     manifest,
     read_manifest,
-    study_data,
     with_manifest,
 )
 from reports.evidence.report_file import Carried, carried, read_report
@@ -101,7 +101,8 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
         results = collect(plan, tracking_uri)
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
-    results, forgotten = _as_of_then(results, stored["launches"])
+    results, missing, forgotten = _as_of_then(results, stored)
+    altered += missing
     results, unchecked_computing = _computing_of_then(results, stored.get("computing", {}))
     forgotten += unchecked_computing
     summaries = summarize(plan, results)
@@ -134,26 +135,9 @@ def planned(stored: Json) -> Plan:
         AblationError: If it is not a request, or not one that is known here.
     """
     try:
-        data = stored["request"]
-        preset = get_preset(data["preset"])
-        request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data))
-        studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
-        left_out = tuple(data.get("left_out", ()))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
-    return replace(make_plan(studies, request), left_out=left_out)
-
-
-def _tuned(request_data: Json) -> TunedValues | None:
-    files = request_data.get("tuned")
-    return tuned_from_data(files, Path(NAME)) if files is not None else None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return f"{type(error).__name__}: {' '.join(lines[:3])}"
+        return plan_of(stored["request"], "its manifest")
+    except StudyError as error:
+        raise ReportError(str(error)) from None
 
 
 def _unlike_registered(plan: Plan) -> Iterator[str]:
@@ -163,22 +147,37 @@ def _unlike_registered(plan: Plan) -> Iterator[str]:
             yield f"study {study.name!r} is not the one that is registered here under that name"
 
 
-def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
-    """Return results with the launches in a report, and notes on those that the store has forgotten.
+def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str], list[str]]:
+    """Return results with the launches, looks and frozen plans of a report, differences from the store, and notes.
 
-    A store goes on: launches come after a report, and old ones make room for them in the summary runs.
+    A store goes on: launches and looks come after a report, and old ones make room for them in the summary runs.
     """
     try:
-        records = {str(key): Record.from_mapping(values) for key, values in stored.items()}
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ReportError(f"the launches in its manifest cannot be read ({type(error).__name__}).") from None
+        records = {str(key): Record.from_mapping(values) for key, values in stored["launches"].items()}
+        looks = tuple(Look.from_mapping(values) for values in stored.get("looks", ()))
+        frozen = tuple(frozen_from_data(values) for values in stored.get("frozen", ()))
+    except (TypeError, KeyError, ValueError, AttributeError, StudyError) as error:
+        raise ReportError(f"the launches and looks in its manifest cannot be read ({type(error).__name__}).") from None
     tracked = {launch.launch: launch for launch in results.launches}
     launches, notes = [], []
     for key, record in records.items():
         if key not in tracked:
             notes.append(f"the store has no record of launch {key} any more: its times are not checked")
         launches.append(tracked.get(key, record))
-    return replace(results, launches=tuple(launches)), notes
+    altered: list[str] = []
+    if "looks" not in stored:
+        # Made by an earlier version, or without the command line: no look was recorded with it.
+        return replace(results, launches=tuple(launches), looks=(), frozen=frozen), altered, notes
+    last = max((look.when for look in looks), default=math.inf)
+    for look in results.looks:
+        # Every look counts from its beginning, so an earlier one cannot have come after the report.
+        if look.when < last and look not in looks:
+            altered.append(f"a look at study {look.study} ({look_words(look)}) is missing in the report")
+    digests = {plan.digest for plan in frozen}
+    for plan in results.frozen:
+        if plan.frozen_at < last and plan.digest not in digests:
+            altered.append(f"the plan that was frozen {plan.when} ({plan.digest[:SHORT]}) is missing in the report")
+    return replace(results, launches=tuple(launches), looks=looks, frozen=frozen), altered, notes
 
 
 def _computing_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:

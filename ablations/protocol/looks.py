@@ -1,4 +1,4 @@
-"""This module defines the record of a look: the state of the results when somebody saw what they say of the claims.
+"""This module defines the record of a look: the state of a study's results when somebody saw what they say.
 
 A report is a look, and so is each step of `run --until-decided`. Looking twice at the same results is one look, as
 nothing can be learned from the second one.
@@ -14,18 +14,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Look:
-    """A look at the results of a plan.
+    """A look at the results of a study.
 
     Attributes:
-        digest: Digest of the runs that it saw: two looks with the same one saw the same.
+        digest: Digest of the results that it saw: two looks with the same one saw the same.
         when: Seconds since 1970, by the clock of the machine.
-        seeds: The number of seeds that each study of the plan asked for.
-        finished: Number of the cells that had a result, of so many `planned`.
+        seeds: The number of seeds that the study's plan asked for.
+        finished: Number of the study's cells that had a result, of so many `planned`.
     """
 
+    study: str
     digest: str
     when: float
-    seeds: Mapping[str, int]
+    seeds: int
     finished: int
     planned: int
 
@@ -36,7 +37,7 @@ class Look:
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the look as plain data."""
-        return {**vars(self), "seeds": dict(self.seeds)}
+        return dict(vars(self))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Look:
@@ -45,17 +46,23 @@ class Look:
         Raises:
             TypeError, KeyError, ValueError: If the values are no look.
         """
-        seeds = {str(study): int(count) for study, count in values["seeds"].items()}
         when = float(values["when"])
         # Records are read back from places where anyone may have edited them.
         if not math.isfinite(when):
             raise ValueError(f"a look at {when} cannot be")
-        return cls(str(values["digest"]), when, seeds, int(values["finished"]), int(values["planned"]))
+        return cls(
+            study=str(values["study"]),
+            digest=str(values["digest"]),
+            when=when,
+            seeds=int(values["seeds"]),
+            finished=int(values["finished"]),
+            planned=int(values["planned"]),
+        )
 
 
 def in_order(looks: Iterable[Look]) -> tuple[Look, ...]:
-    """Return looks by their time, each state of the results once: its first look counts."""
-    by_digest: dict[str, Look] = {}
-    for look in sorted(looks, key=lambda look: (look.when, look.digest)):
-        by_digest.setdefault(look.digest, look)
-    return tuple(by_digest.values())
+    """Return looks by their time, each state of a study's results once: its first look counts."""
+    first_looks: dict[tuple[str, str], Look] = {}
+    for look in sorted(looks, key=lambda look: (look.when, look.study, look.digest)):
+        first_looks.setdefault((look.study, look.digest), look)
+    return tuple(first_looks.values())

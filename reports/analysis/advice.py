@@ -40,8 +40,7 @@ class Advice:
 
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
-    # A study may name its own size of interest; otherwise its metric has one.
-    size = study.size_of_interest or telling(study.metric).size
+    size = study.smallest_of_interest
     advice = []
     for row in summary.tested:
         # A tested row has a difference; the check below is for the types alone.

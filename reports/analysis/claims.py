@@ -28,7 +28,6 @@ from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
 from reports.analysis.summary import StudySummary, VariantSummary, row_key
 from reports.collect.unlearned import is_at_chance
-from reports.content.plan_words import telling
 from reports.content.published import published_contrast
 
 Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]
@@ -382,8 +381,7 @@ def judge_contrast(
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
     if study.metric not in HIGHER_IS_BETTER:
         measured = measured.turned
-    # A study may name its own size of interest; otherwise its metric has one.
-    size = study.size_of_interest or telling(study.metric).size
+    size = study.smallest_of_interest
     unlearned, expected = [], 0
     for row in (*better, *worse):
         expected = max(expected, row.expected)

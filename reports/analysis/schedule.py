@@ -14,12 +14,12 @@ from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
-from ablations.vocabulary import TEST_TOP1, VAL_TOP1
+from ablations.vocabulary import TEST_TOP1, VAL_TOP1, usual_size_of_interest
 from reports.analysis.statistics import estimate
 from reports.collect.results import Results
 from reports.collect.unlearned import quoted
 from reports.content.formatting import number
-from reports.content.plan_words import network_titles, short_titles, telling
+from reports.content.plan_words import network_titles, short_titles
 
 _LAST_SHARE = 4
 """The end of a training is its last quarter."""
@@ -46,7 +46,7 @@ class Rise:
     @property
     def is_far_from_converged(self) -> bool:
         """True if it rises by more than the size of interest and more than its noise."""
-        return self.gain > telling(VAL_TOP1).size and self.gain > _DEVIATIONS * self.noise
+        return self.gain > usual_size_of_interest(VAL_TOP1) and self.gain > _DEVIATIONS * self.noise
 
 
 def convergence_words(plan: Plan, results: Results) -> str:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from ablations.launches import Record
+from ablations.planning.frozen_plan import FrozenPlan
+from ablations.protocol.looks import Look
+from ablations.protocol.looks import in_order as looks_in_order
 from reports.collect.computing.accounted import Computing
 from reports.collect.correctness import Correctness
 from reports.collect.tracked_runs import FINISHED
@@ -73,6 +76,8 @@ class Results:
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
         unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
         computing: All runs of the plan's studies with their time, also those that no number comes from.
+        looks: The looks at the results of the plan's studies, the first one first.
+        frozen: The plans that were frozen before the runs and concern this one, the oldest first.
     """
 
     cells: pd.DataFrame
@@ -86,6 +91,8 @@ class Results:
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
     computing: Computing = field(default_factory=Computing)
+    looks: tuple[Look, ...] = ()
+    frozen: tuple[FrozenPlan, ...] = ()
 
     @property
     def newest(self) -> int:
@@ -97,6 +104,18 @@ class Results:
     def with_launch(self, launch: Record) -> Results:
         """Return the same results with one more launch behind them."""
         return replace(self, launches=in_order((*self.launches, launch)))
+
+    def with_looks(self, looks: Iterable[Look]) -> Results:
+        """Return the same results with further looks at them; one at a state that was seen before adds nothing."""
+        return replace(self, looks=looks_in_order((*self.looks, *looks)))
+
+    def with_frozen(self, frozen: Iterable[FrozenPlan]) -> Results:
+        """Return the same results with further frozen plans, each once, the oldest first."""
+        # An edited copy says the digest of the plan that it was made of, and both are kept.
+        by_identity = {(plan.digest, plan.is_intact): plan for plan in (*self.frozen, *frozen)}
+        # Of plans of one time the intact one comes last, as the last one counts.
+        plans = sorted(by_identity.values(), key=lambda plan: (plan.frozen_at, plan.digest, plan.is_intact))
+        return replace(self, frozen=tuple(plans))
 
     def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
         """Return the repeats of each (network, variant) of a study by seed, in the order of the plan.

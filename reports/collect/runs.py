@@ -34,7 +34,7 @@ from reports.collect.results import (
     in_order,
 )
 from reports.collect.store import open_store
-from reports.collect.summary_runs import launches_of
+from reports.collect.summary_runs import frozen_in_store, launches_of, looks_of
 from reports.collect.tracked_runs import AGREE, TrackedRun, counting_run, finite, group_runs, json_object
 from reports.collect.unlearned import why_unlearned
 from reports.content.plan_words import can_be_drawn, experiments_of, trials_of
@@ -71,12 +71,13 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         curves = list(curve_rows(store, _present(drawn, finished)))
         attention, unreadable = attention_rows(store, _present(profiled, finished))
         correctness, unusable = correct_images(store, _present(by_image, chosen))
-    return Results(
+        frozen, unread = frozen_in_store(store, plan, tracked)
+    results = Results(
         cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame(_run_rows(plan, finished), columns=list(RUN_COLUMNS)),
         launches=in_order(launches_of(plan, tracked)),
-        warnings=(*left_out, *_disagreements(plan, runs), *unreadable, *unusable),
+        warnings=(*left_out, *_disagreements(plan, runs), *unreadable, *unusable, *unread),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_cell_frame(plan.canaries, chosen),
         costs=_cell_frame(plan.cost_cells, chosen),
@@ -84,6 +85,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         unlearned=_unlearned(plan, finished),
         computing=account(plan, tracked, {run.run_id for run in finished.values()}),
     )
+    return results.with_looks(looks_of(plan, tracked)).with_frozen(frozen)
 
 
 def what_became_of(tracking_uri: str, run_ids: Iterable[str]) -> dict[str, str]:

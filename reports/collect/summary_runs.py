@@ -1,4 +1,4 @@
-"""This module reads the summary runs of studies: the request of the newest report, and the launches behind reports."""
+"""This module reads the summary runs of studies: the newest report's request, launches, looks and frozen plans."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablations import vocabulary as names
+from ablations.errors import StudyError
 from ablations.launches import Record
+from ablations.planning.frozen_plan import FrozenPlan, frozen_from_data
 from ablations.planning.plan import Plan
-from ablations.spec.fingerprint import canonical_json
-from reports.collect.store import open_store
+from ablations.protocol.looks import Look
+from ablations.spec.fingerprint import SHORT, canonical_json
+from reports.collect.store import TrackingStore, open_store
 from reports.collect.tracked_runs import TrackedRun, integer, json_object
 
 _KIND = "study"
@@ -51,16 +54,53 @@ def summary_params(runs: Iterable[TrackedRun]) -> Mapping[str, str]:
 
 def launches_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Record]:
     """Yield the launches that earlier reports of the plan's studies at this scale came from."""
-    request = plan.request
+    for run in _summaries_of(plan, runs):
+        yield from read_launches([run.tags])
+
+
+def looks_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Look]:
+    """Yield the looks at the results of the plan's studies at this scale; an entry that is no look is left out."""
+    for run in _summaries_of(plan, runs):
+        try:
+            yield from [Look.from_mapping(values) for values in json.loads(run.tags.get(names.TAG_LOOKS, "[]"))]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+
+
+def frozen_in_store(store: TrackingStore, plan: Plan, runs: Iterable[TrackedRun]) -> tuple[list[FrozenPlan], list[str]]:
+    """Return the frozen plans that earlier reports of the plan's studies kept, and a sentence on each unreadable one.
+
+    Reports at another scale are asked, too: settings that were not planned must not hide the plan.
+    """
+    studies = {study.name for study in plan.studies}
+    frozen: dict[str, FrozenPlan] = {}
+    problems: dict[str, None] = {}
+    for run in runs:
+        digest = run.tags.get(names.TAG_FROZEN)
+        is_of_plan = run.kind == _KIND and run.tags.get(names.TAG_STUDY_NAME) in studies
+        if digest is None or digest in frozen or not is_of_plan:
+            continue
+        try:
+            content = json.loads(store.artifact(run, f"{names.REPORT_FOLDER}/{names.FROZEN_FILE}"))
+            kept = [frozen_from_data(values) for values in content]
+        except (OSError, ValueError, TypeError, StudyError) as error:
+            problems[f"The frozen plan {digest[:SHORT]} in the store cannot be read ({type(error).__name__})."] = None
+            continue
+        frozen.update({candidate.digest: candidate for candidate in kept if candidate.concerns(plan)})
+    return list(frozen.values()), list(problems)
+
+
+def _summaries_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[TrackedRun]:
+    """Yield the summary runs of the plan's studies at this scale."""
     study_names = {study.name for study in plan.studies}
     # Tags hold the overrides as canonical JSON, so that equal overrides are equal texts.
-    overrides = canonical_json(dict(request.overrides))
-    experiment = names.experiment_name(request.preset.name, request.data_name)
+    overrides = canonical_json(dict(plan.request.overrides))
+    experiment = names.experiment_name(plan.request.preset.name, plan.request.data_name)
     for run in runs:
         tags = run.tags
         is_of_plan = tags.get(names.TAG_STUDY_NAME) in study_names and tags.get(names.TAG_OVERRIDES) == overrides
         if run.kind == _KIND and run.experiment == experiment and is_of_plan:
-            yield from read_launches([tags])
+            yield run
 
 
 def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:

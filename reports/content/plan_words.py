@@ -199,21 +199,19 @@ class Telling:
     Attributes:
         unit: The unit of a difference in a sentence, with the space before it.
         published: Column of the published tables that is comparable, or empty.
-        size: A difference that is of interest where a study does not say.
     """
 
     heading: str
     decimals: int = 2
     unit: str = ""
     published: str = ""
-    size: float = 0.1
 
 
 _WORDINGS = {
-    names.TEST_TOP1: Telling("top-1 (%)", unit=" points", published="top1", size=1.0),
-    names.TEST_TOP5: Telling("top-5 (%)", unit=" points", published="top5", size=1.0),
+    names.TEST_TOP1: Telling("top-1 (%)", unit=" points", published="top1"),
+    names.TEST_TOP5: Telling("top-5 (%)", unit=" points", published="top5"),
     names.TEST_LOSS: Telling("loss", decimals=4),
-    names.VAL_TOP1: Telling("val. top-1 (%)", unit=" points", published="top1", size=1.0),
+    names.VAL_TOP1: Telling("val. top-1 (%)", unit=" points", published="top1"),
     names.VAL_LOSS: Telling("val. loss", decimals=4),
     names.ATTENTION_GAP: Telling("entropy gap", decimals=3),
     names.COST_PARAMETERS: Telling("parameters", decimals=0),

@@ -122,8 +122,8 @@ def energy_words(results: Results) -> str:
     parts = " and ".join(sorted({launch.energy_of for launch in counted}))
     return (
         f"{joules / JOULES_PER_KWH:.4f} kWh in {len(counted)} of {len(launches)} launches on record, counted by "
-        f"{parts} themselves, without the rest of the machine. Other work on the machine meanwhile is in it; launches that are "
-        "not on record are not."
+        f"{parts} themselves, without the rest of the machine. Other work on the machine meanwhile is in it; launches "
+        "that are not on record are not."
     )
 
 

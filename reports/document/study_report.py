@@ -16,7 +16,9 @@ from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
 from reports.document import prose
+from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
+from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
 from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
@@ -95,6 +97,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     facts = list(prose.run_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
+    facts += protocol_facts(plan, results)
     facts += launch_facts(results)
     if results.computing.runs:
         facts.append(("Computing", computing_fact(results.computing)))
@@ -106,6 +109,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     if leads:
         facts.append(("Dynamic against static", schedule.lead_fact(leads)))
     yield Facts(tuple(facts))
+    yield from deviation_blocks(plan, results)
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
     for sentence in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
@@ -286,10 +290,14 @@ def _appendix(
         code.append(Paragraph("The runs recorded no versions."))
     code += map(Paragraph, unrecorded_words(results))
     yield Section("Code and versions", tuple(code))
+    protocol = protocol_section(plan, results)
+    if protocol is not None:
+        yield protocol
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))
     computing = computing_section(results)
     if computing is not None:
         yield computing
+        yield checklist_section(plan, results, summaries, claims)
     yield Section("Fingerprints and runs", (appendix.provenance(plan, results),))

@@ -17,11 +17,12 @@ from typing import Any
 
 from ablations.errors import ReportError
 from ablations.planning.plan import Plan
-from ablations.planning.tuned_values import TunedFile
+from ablations.planning.plan_data import request_data
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
 from reports.analysis.canary import judge_canaries
 from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
+from reports.analysis.protocol import deviations
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import CELL_COLUMNS, Results
@@ -55,7 +56,6 @@ def manifest(
     plan: Plan, results: Results, summaries: Sequence[StudySummary], document: Document, made: Mapping[str, Any]
 ) -> Json:
     """Return the manifest of a document that was made of a plan and its results; `made` is of `made_by`."""
-    request = plan.request
     rows: Json = {}
     for study, summary in zip(plan.studies, summaries, strict=True):
         rows[study.name] = {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
@@ -71,17 +71,7 @@ def manifest(
     content: Json = {
         "format": FORMAT,
         "made_by": dict(made),
-        "request": {
-            "preset": request.preset.name,
-            # Through JSON, so that a tuple is a list here as it will be in the file.
-            "overrides": json.loads(json.dumps(dict(request.overrides))),
-            "seeds": request.seeds,
-            "canary": request.canary,
-            "tuned": tuned_data(plan),
-            "studies": [study_data(study.whole) for study in plan.studies],
-            # Only where there are any: a report without them is the same bytes as before studies could be left out.
-            **({"left_out": list(plan.left_out)} if plan.left_out else {}),
-        },
+        "request": request_data(plan),
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
         "plugins": plugins_in(plan),
@@ -94,7 +84,10 @@ def manifest(
         "canaries": canaries,
         "document": contents(document),
     }
-    for optional in ("plugins", "networks", "computing"):
+    content["looks"] = [look.as_mapping() for look in results.looks]
+    content["frozen"] = [frozen.content for frozen in results.frozen]
+    content["deviations"] = list(deviations(plan, results))
+    for optional in ("plugins", "networks", "computing", "looks", "frozen", "deviations"):
         if not content[optional]:
             # Left out, so that older manifests keep their layout and digest.
             del content[optional]
@@ -111,12 +104,6 @@ def made_by(maker: Maker) -> Json:
             # Run from a folder of sources that was never installed, the project has no version of its own.
             versions[name] = "unknown"
     return {"commit": maker.commit, "modified": maker.modified, "versions": versions}
-
-
-def study_data(study: Study) -> Json:
-    """Return a study as plain data, from which `Study.model_validate_json` makes an equal one."""
-    data: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return data
 
 
 def _runs(plan: Plan, results: Results) -> Json:
@@ -272,15 +259,3 @@ def is_intact(content: Mapping[str, Any]) -> bool:
     signed = dict(content)
     signature: str | None = signed.pop(_DIGEST, None)
     return signature == digest(signed)
-
-
-def tuned_data(plan: Plan) -> list[dict[str, Any]] | None:
-    """Return the tuned settings of a plan's rows as plain data, a file per study; `None` if they were not tuned."""
-    if plan.request.tuned is None:
-        return None
-    files = []
-    for study in plan.studies:
-        entries = tuple(entry for (name, _), entry in plan.tuned.items() if name == study.name)
-        file = TunedFile(study=study.name, preset=plan.request.preset.name, tuned=entries)
-        files.append(json.loads(file.model_dump_json(exclude_none=True)))
-    return files

@@ -109,7 +109,7 @@ def _claims_caption(study: Study, *, has_bounds: bool) -> str:
     wording = telling(study.metric)
     units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
     bound = "" if has_bounds else "; it must lie above 0"
-    size = study.size_of_interest or wording.size
+    size = study.smallest_of_interest
     judged = _JUDGED_SINGLE if study.trains_nothing else _JUDGED
     return f"Published findings held against our runs, in {units}. {judged}{bound}. The size of interest is {size:g}."
 

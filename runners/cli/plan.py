@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
 from ablations.datasets.facts import DatasetFacts
+from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, write_frozen
 from ablations.planning.plan import Plan
 from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
+from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
 from runners.cli.options.selection import Selection, selection_options
@@ -24,6 +27,7 @@ from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.estimates.forecast import Forecaster
 from runners.launching.announce import fit, tell_estimate, tell_lints, time_networks
+from runners.provenance import project_commit
 
 _NAMED = 3
 """The most networks that are named of those that are converted in the same way."""
@@ -35,6 +39,7 @@ _NAMED = 3
         "plan my_study.yaml --set train.epochs=4 --seeds 5 --strict",
         "plan --all --preset small --calibrate --workers 2",
         "plan --all --preset small --max-hours 12 --trim",
+        "plan aggregation temperature --preset small --seeds 9 --freeze",
     )
 )
 @selection_options()
@@ -42,7 +47,20 @@ _NAMED = 3
 @budget_options
 @click.option("--calibrate", is_flag=True, help="Time a few steps of each network that was not timed here yet.")
 @click.option("--strict", is_flag=True, help="Leave with exit code 1 if study lint finds anything that is not allowed.")
-def plan(selection: Selection, tasks: TaskOptions, budget: BudgetOptions, *, calibrate: bool, strict: bool) -> None:
+@click.option(
+    "--freeze",
+    is_flag=True,
+    help="Write the plan, its primary claims and its stopping rule to a dated file with a SHA-256, before it is run.",
+)
+def plan(
+    selection: Selection,
+    tasks: TaskOptions,
+    budget: BudgetOptions,
+    *,
+    calibrate: bool,
+    strict: bool,
+    freeze: bool,
+) -> None:
     """Trainings and evaluations after sharing, how long they take, and what a reviewer would object to.
 
     Starts no training. How long it takes is known from earlier runs on this machine, or from --calibrate.
@@ -60,7 +78,28 @@ def plan(selection: Selection, tasks: TaskOptions, budget: BudgetOptions, *, cal
     tell_estimate(study_plan, forecaster)
     warnings = tell_lints(study_plan, forecaster, with_allowed=True)
     if strict and warnings:
+        # Before it is frozen: what a reviewer would object to is mended first.
         sys.exit(1)
+    if freeze:
+        write_down(study_plan, selection)
+    else:
+        tell_frozen(study_plan, frozen_plans(selection.layout.frozen, study_plan))
+
+
+def write_down(study_plan: Plan, selection: Selection) -> None:
+    """Freeze a plan, and print where it lies and what of it is known already."""
+    commit = project_commit()
+    frozen = FrozenPlan.of(study_plan, time.time(), commit.sha, modified=commit.dirty, named=selection.studies)
+    path = write_frozen(frozen, selection.layout.frozen)
+    lines = [f"Frozen {frozen.when}: {path}", f"SHA-256 {frozen.digest}"]
+    for claim in frozen.content["primary_claims"]:
+        lines.append(f"  decides: {claim['study']}, {claim['claim']} (size of interest {claim['size_of_interest']:g})")
+    if study_plan.done:
+        count = len(study_plan.done)
+        lines.append(f"{count} of its {len(study_plan.nodes)} results are there already; the report will say so.")
+    if commit.dirty:
+        lines.append("The code has changes that no commit holds; commit them first, so that others can have it.")
+    print_lines(lines)
 
 
 def describe_networks(study_plan: Plan, *, every: bool) -> None:

@@ -13,6 +13,7 @@ from ablations.invocation import complete_invocation
 from ablations.planning.request import Request, make_request
 from ablations.registry import study_name
 from ablations.visible import visible
+from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import Option, examples, grouped
 from runners.cli.options.report import ReportOptions, print_files, report_options
 from runners.cli.options.selection import SELECTION_OPTIONS, Selection, selection_options
@@ -25,11 +26,13 @@ from runners.upkeep.damages import damages_of
 @click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
 @selection_options()
 @report_options()
-def report(selection: Selection, report: ReportOptions) -> None:
+@frozen_options
+def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
     """
+    selection = frozen.completed(selection)
     runs_dir, uri, is_scaled = selection.runs_dir, selection.tracking_uri, selection.is_scaled
     previous = last_selection(runs_dir)
     # Studies of the last run without a preset mean that run; other studies mean their own newest report.
@@ -46,7 +49,7 @@ def report(selection: Selection, report: ReportOptions) -> None:
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
     from runners.cli.write_report import write_report
 
-    write_report(plan, runs_dir, uri, report)
+    write_report(plan, runs_dir, uri, report, frozen=frozen.plans(plan, selection))
 
 
 def as_last_report(selection: Selection) -> Selection:

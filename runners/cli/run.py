@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NoReturn
@@ -11,8 +12,10 @@ import click
 
 from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
+from ablations.planning.frozen_plan import FrozenPlan
 from ablations.planning.plan import Plan
 from runners.cli import outcome
+from runners.cli.options.frozen import FrozenOptions, frozen_options, tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_options, launch_options
 from runners.cli.options.report import ReportOptions, report_options
@@ -44,10 +47,12 @@ from runners.upkeep.damages import damages_of
         "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
         "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
         "run --all --preset small --max-hours 12 --trim",
+        "run --frozen runs/frozen/aggregation-20261130-201502-1f3a9c2b.json",
     )
 )
 @selection_options()
 @report_options()
+@frozen_options
 @click.option(
     "--force",
     "forced",
@@ -60,6 +65,7 @@ from runners.upkeep.damages import damages_of
 def run(
     selection: Selection,
     report: ReportOptions,
+    frozen: FrozenOptions,
     budget: BudgetOptions,
     options: LaunchOptions,
     *,
@@ -74,6 +80,7 @@ def run(
     dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
     prepare_workers(dispatch)
+    selection = frozen.completed(selection)
     plugins = selection.load_plugins()
     plan, states = find_plan(selection), StateStore(selection.layout.state)
     forecaster = Forecaster(runs_dir, dispatch)
@@ -91,18 +98,21 @@ def run(
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
     announce.tell_lints(plan, forecaster)
+    frozen_plans = frozen.plans(plan, selection)
+    tell_frozen(plan, frozen_plans)
     retrying = partial(patiently, policy=options.policy, tell=partial(console().print, markup=False))
     retrying(partial(check_writable, runs_dir))
     # Written before the launch, so that `status`, `retry` and `report` know the run even if it is killed.
     retrying(partial(remember_run, runs_dir, selection.studies, selection.as_options()))
-    carry_out(plan, plan, selection, report, options, forecaster=forecaster, plugins=plugins)
+    carry_out(plan, plan, selection, report, options, forecaster=forecaster, plugins=plugins, frozen=frozen_plans)
 
 
 @click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
 @selection_options()
 @report_options()
+@frozen_options
 @launch_options
-def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -> None:
+def retry(selection: Selection, report: ReportOptions, frozen: FrozenOptions, options: LaunchOptions) -> None:
     """Run again what failed, whatever the reason: of the named studies, or of the last run.
 
     Without --preset, --set and --seeds, with those of the last run.
@@ -111,7 +121,7 @@ def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -
     dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
     prepare_workers(dispatch)
-    selection = as_last_time(selection, last_selection(runs_dir))
+    selection = as_last_time(frozen.completed(selection), last_selection(runs_dir))
     complete_invocation(**selection.as_options())
     plugins = selection.load_plugins()
     plan = find_plan(selection)
@@ -123,7 +133,9 @@ def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
     forecaster = Forecaster(runs_dir, dispatch)
     # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
-    carry_out(failed, plan, selection, report, replace(options, again=True), forecaster=forecaster, plugins=plugins)
+    options = replace(options, again=True)
+    frozen_plans = frozen.plans(plan, selection)
+    carry_out(failed, plan, selection, report, options, forecaster=forecaster, plugins=plugins, frozen=frozen_plans)
 
 
 def carry_out(
@@ -135,6 +147,7 @@ def carry_out(
     *,
     forecaster: Forecaster,
     plugins: tuple[str, ...],
+    frozen: Sequence[FrozenPlan],
 ) -> NoReturn:
     """Launch a plan, print how it ended, write the report of the whole plan, and leave with the exit code.
 
@@ -146,6 +159,7 @@ def carry_out(
         options: How it is launched, and whether it is tracked now.
         forecaster: Estimates it, for its dispatcher, and learns from it.
         plugins: Modules that workers import first.
+        frozen: The frozen plans that the report is held against.
     """
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
     # A launch needs mlflow, which `run --help` shall not wait for.
@@ -164,7 +178,7 @@ def carry_out(
         # pandas and the rest are imported only now, as many launches have nothing to report.
         from runners.cli.write_report import write_report
 
-        write_report(whole, runs_dir, uri, report, launch=summary.record)
+        write_report(whole, runs_dir, uri, report, launch=summary.record, frozen=frozen)
     except (TrackingError, ReportError) as error:
         # Without a store the report is only late; with a store the error is real.
         if not options.offline and not summary.untracked:

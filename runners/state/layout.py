@@ -56,6 +56,16 @@ class RunsFolder:
         return self.root / "launches.lock"
 
     @property
+    def frozen(self) -> Path:
+        """The plans that were frozen before their runs, a file per plan; see `ablations.planning.frozen_plan`."""
+        return self.root / "frozen"
+
+    @property
+    def looks(self) -> Path:
+        """The looks at results, a file per study and state of its results; see `runners.state.looks`."""
+        return self.root / "looks"
+
+    @property
     def last_run(self) -> Path:
         """The request of the last `run`; see `runners.state.last_run`."""
         return self.root / "last_run.json"

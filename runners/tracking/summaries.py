@@ -14,6 +14,7 @@ from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.launches import Record
 from ablations.planning.plan import Plan
+from ablations.protocol.looks import Look
 from ablations.spec.fingerprint import canonical_json
 from ablations.study import Study
 from ablations.summary_rows import SummaryRow
@@ -26,9 +27,6 @@ from runners.tracking.tracker import Tracker
 _LONGEST_TAG = 5000
 """Characters of a tag that every store of MLflow accepts."""
 
-_FOLDER = "report"
-"""The folder of the report's files among the artifacts."""
-
 
 def write_study_summary(
     tracker: Tracker,
@@ -39,6 +37,8 @@ def write_study_summary(
     *,
     verdicts: Mapping[str, str] | None = None,
     launches: Sequence[Record] = (),
+    looks: Sequence[Look] = (),
+    frozen: str | None = None,
 ) -> str:
     """Write the summary run of a study in place of its earlier one; return its id.
 
@@ -47,12 +47,18 @@ def write_study_summary(
         files: Report files, kept as artifacts.
         verdicts: The verdict on each claim, for the run's description.
         launches: The launches that made the numbers, the first one first.
+        looks: The looks at the study's results, the first one first.
+        frozen: The SHA-256 of the plan that was frozen before the runs; the plan itself is among the files.
 
     Raises:
         TrackingError: If the store refuses.
     """
     try:
-        tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
+        tags = _tags(tracker, plan, study)
+        tags[names.TAG_LAUNCHES] = _newest([launch.as_mapping() for launch in launches])
+        tags[names.TAG_LOOKS] = _newest([look.as_mapping() for look in looks])
+        if frozen is not None:
+            tags[names.TAG_FROZEN] = frozen
         # Before the new run is opened, which would be found as well.
         replaced = _earlier(tracker, tags)
         params_of_study = {"reference": study.reference, "metric": study.metric}
@@ -66,9 +72,9 @@ def write_study_summary(
             params = _variant_params(study, variant, differing)
             children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
         for file in files:
-            tracker.put_file(run, file, _FOLDER)
+            tracker.put_file(run, file, names.REPORT_FOLDER)
         tracker.set_status(run, FINISHED)
-        report_files = [f"{_FOLDER}/{file.name}" for file in files]
+        report_files = [f"{names.REPORT_FOLDER}/{file.name}" for file in files]
         note = study_note(
             study, links, run_id, children, files=report_files, verdicts=verdicts or {}, longest=_LONGEST_TAG
         )
@@ -98,11 +104,11 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
     return tags
 
 
-def _launches(launches: Sequence[Record]) -> str:
-    """Return launches as JSON that is short enough for a tag; if they are too many, only the newest."""
-    # From the oldest on, one launch is left out after another until the text fits.
-    for first in range(len(launches)):
-        text = canonical_json([launch.as_mapping() for launch in launches[first:]])
+def _newest(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return records, the oldest first, as JSON that is short enough for a tag; of too many only the newest."""
+    # From the oldest on, one is left out after another until the text fits.
+    for first in range(len(records)):
+        text = canonical_json(records[first:])
         if len(text) <= _LONGEST_TAG:
             return text
     return "[]"

@@ -12,6 +12,7 @@ from runners.estimates.measurements import speed_damages
 from runners.state.last_run import last_run_damage
 from runners.state.launches import History
 from runners.state.layout import RunsFolder
+from runners.state.looks import look_damages
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside
 from runners.tracking.sync_notes import folder_id_damage
@@ -39,6 +40,7 @@ def _common(runs_dir: Path) -> Iterator[Damage]:
     yield from filter(None, (last_run_damage(runs_dir), folder_id_damage(RunsFolder(runs_dir).state)))
     yield from History(runs_dir).damages()
     yield from speed_damages(runs_dir)
+    yield from look_damages(runs_dir)
 
 
 def set_common_aside(runs_dir: Path) -> list[Damage]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ablations.planning.plan import make_plan
+from ablations.planning.plan_data import study_data
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from reports.document.prose import caveats, scale_words
-from reports.evidence.manifest import study_data
 from reports.verify import planned
 from tests.reports.everything import made_up_results
 

@@ -18,6 +18,7 @@ from ablations.errors import ReportError
 from ablations.launches import Record
 from ablations.planning.optimisation_plans import make_tuning_plan
 from ablations.planning.plan import Plan, make_plan
+from ablations.planning.plan_data import study_data
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import Spent, TunedFile, TunedValues, TunedVariant
 from ablations.presets import PRESETS
@@ -29,7 +30,7 @@ from reports.analysis.summary import summarize
 from reports.collect.computing.accounted import Computing
 from reports.collect.runs import collect
 from reports.content.blocks import Document, Figure, Number, Table
-from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
+from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, with_manifest
 from reports.evidence.report_file import read_report
 from reports.render import get_renderer
 from reports.verify import Verification, differences, planned, verify

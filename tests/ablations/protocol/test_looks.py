@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ablations.errors import OptionError
@@ -29,19 +31,19 @@ def test_a_rule_without_a_second_look_is_refused(most: int) -> None:
 
 
 def test_looking_twice_at_the_same_results_is_one_look() -> None:
-    first, again = Look("a", 10.0, {"s": 3}, 6, 6), Look("a", 30.0, {"s": 3}, 6, 6)
-    other = Look("b", 20.0, {"s": 5}, 9, 10)
+    first, again = Look("s", "a", 10.0, 3, 6, 6), Look("s", "a", 30.0, 3, 6, 6)
+    other = Look("s", "b", 20.0, 5, 9, 10)
     assert in_order([again, other, first]) == (first, other)
     assert first.is_complete
     assert not other.is_complete
 
 
 def test_a_look_is_read_back_as_it_was_written() -> None:
-    look = Look("a", 10.0, {"s": 3}, 5, 6)
+    look = Look("s", "a", 10.0, 3, 5, 6)
     assert Look.from_mapping(look.as_mapping()) == look
 
 
-@pytest.mark.parametrize("values", [{}, {"seeds": []}, {"seeds": {}, "when": float("nan"), "digest": ""}])
-def test_what_is_no_look_is_refused(values: dict[str, object]) -> None:
+@pytest.mark.parametrize("values", [{}, {"when": []}, {"when": "never"}, {"when": float("nan"), "digest": ""}])
+def test_what_is_no_look_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         Look.from_mapping(values)

@@ -14,7 +14,6 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
-from reports.content.plan_words import telling
 from reports.content.published import published_contrast
 
 _SIZES = tuple(itertools.product((0.35, 0.5, 0.75, 1.0), (1.0, 0.7, 0.5)))
@@ -32,7 +31,7 @@ def _built(name: str) -> Iterator[Study]:
 
 
 def _holds(study: Study, contrast: Contrast, difference: float) -> bool:
-    size = study.size_of_interest or telling(study.metric).size
+    size = study.smallest_of_interest
     if contrast.kind == "same":
         return -size < difference < size
     return difference > (-size if contrast.kind == "at_least_as_good" else contrast.margin)

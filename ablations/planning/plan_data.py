@@ -1,0 +1,91 @@
+"""This module writes what a plan was made of as plain data, and makes the plan again from it.
+
+Reports carry it in their manifest, and a frozen plan holds it: whoever has the data and the code has the plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import StudyError
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
+from ablations.planning.tuned_values import TunedFile, TunedValues, tuned_from_data
+from ablations.presets import get_preset
+from ablations.study import Study
+
+Json = dict[str, Any]
+
+
+def request_data(plan: Plan) -> Json:
+    """Return what a plan was made of: its request and its studies, as plain data."""
+    request = plan.request
+    data: Json = {
+        "preset": request.preset.name,
+        # Through JSON, so that a tuple is a list here as it will be in the file.
+        "overrides": json.loads(json.dumps(dict(request.overrides))),
+        "seeds": request.seeds,
+        "canary": request.canary,
+        "tuned": tuned_data(plan),
+        "studies": [study_data(study.whole) for study in plan.studies],
+    }
+    # Only where there are any: a report without them is the same bytes as before studies could be left out.
+    if plan.left_out:
+        data["left_out"] = list(plan.left_out)
+    return data
+
+
+def study_data(study: Study) -> Json:
+    """Return a study as plain data, from which `Study.model_validate_json` makes an equal one."""
+    data: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return data
+
+
+def tuned_data(plan: Plan) -> list[Json] | None:
+    """Return the tuned settings of a plan's rows as plain data, a file per study; `None` if they were not tuned."""
+    if plan.request.tuned is None:
+        return None
+    files = []
+    for study in plan.studies:
+        entries = tuple(entry for (name, _), entry in plan.tuned.items() if name == study.name)
+        file = TunedFile(study=study.name, preset=plan.request.preset.name, tuned=entries)
+        files.append(json.loads(file.model_dump_json(exclude_none=True)))
+    return files
+
+
+def plan_of(data: Mapping[str, Any], origin: str) -> Plan:
+    """Return the plan that the data of a request make, here and now.
+
+    Args:
+        origin: The name of the file that holds the data, for messages.
+
+    Raises:
+        StudyError: If it is not the data of a request.
+        AblationError: If it names something that is not known here: a study's settings, a data set.
+    """
+    try:
+        preset = get_preset(data["preset"])
+        request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data, origin))
+        studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
+        left_out = tuple(data.get("left_out", ()))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StudyError(f"what {origin} asks for cannot be read: {_first_lines(error)}") from None
+    return replace(make_plan(studies, request), left_out=left_out)
+
+
+def _tuned(data: Mapping[str, Any], origin: str) -> TunedValues | None:
+    files = data.get("tuned")
+    if files is None:
+        return None
+    return tuned_from_data(files, Path(origin))
+
+
+def _first_lines(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"

@@ -1,0 +1,91 @@
+"""Defines the option that names a frozen plan, and finds the frozen plans that concern what is run or reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from ablations.errors import StudyError
+from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, read_frozen
+from ablations.planning.plan import Plan
+from ablations.spec.fingerprint import SHORT
+from runners.cli.options.groups import grouped
+from runners.cli.options.selection import Selection
+from runners.console.terminal import print_lines
+
+
+@dataclass(frozen=True)
+class FrozenOptions:
+    """The values of `frozen_options`.
+
+    Attributes:
+        frozen: A frozen plan; `None` to take those in the runs folder.
+    """
+
+    frozen: Path | None
+
+    def completed(self, selection: Selection) -> Selection:
+        """Return a selection with the studies and the scale of the frozen plan, as far as it names none itself.
+
+        Raises:
+            StudyError: If the file is no frozen plan.
+        """
+        if self.frozen is None:
+            return selection
+        content = read_frozen(self.frozen).content
+        request = content["request"]
+        if not selection.is_named:
+            selection = replace(selection, studies=tuple(content["named"]))
+        if not selection.is_scaled:
+            overrides = tuple(f"{key}={json.dumps(value)}" for key, value in request["overrides"].items())
+            selection = replace(selection, preset=request["preset"], overrides=overrides, seeds=request["seeds"])
+            selection = replace(selection, canary=selection.canary or request["canary"])
+            selection = replace(selection, tuned=selection.tuned or request["tuned"] is not None)
+        return selection
+
+    def plans(self, plan: Plan, selection: Selection) -> Sequence[FrozenPlan]:
+        """Return the frozen plans that concern a plan: those in the runs folder, and the one that was named.
+
+        Raises:
+            StudyError: If the file is no frozen plan, or one of other studies.
+        """
+        in_folder = frozen_plans(selection.layout.frozen, plan)
+        if self.frozen is None:
+            return in_folder
+        chosen = read_frozen(self.frozen)
+        if not chosen.concerns(plan):
+            raise StudyError(
+                f"{self.frozen} was frozen for {', '.join(chosen.studies)} at preset "
+                f"{chosen.content['request']['preset']}, which is something else. Name its studies, or none."
+            )
+        return [*in_folder, chosen]
+
+
+frozen_options = grouped(
+    "frozen",
+    FrozenOptions,
+    click.option(
+        "--frozen",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        metavar="FILE",
+        help="The plan that `plan --freeze` wrote, if it is not in the runs folder; its studies and scale are taken "
+        "where none are named.",
+    ),
+)
+
+
+def tell_frozen(plan: Plan, frozen: Sequence[FrozenPlan]) -> None:
+    """Print whether a plan is the one that was frozen, and each point in which it departs from it."""
+    if not frozen:
+        return
+    newest = max(frozen, key=lambda candidate: candidate.frozen_at)
+    differences = newest.differences(plan)
+    identity = f"frozen {newest.when}, SHA-256 {newest.digest[:SHORT]}"
+    if differences:
+        print_lines([f"Not the plan that was {identity}:", *(f"  {sentence}" for sentence in differences)])
+    else:
+        print_lines([f"As planned: {identity}."])
