@@ -15,7 +15,6 @@ from typing import Literal
 from ablations.launches import measured_duration
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
-from ablations.study import Study
 from reports.analysis.claims import JudgedClaim, primary_level
 from reports.analysis.protocol import deviations, frozen_of
 from reports.analysis.summary import StudySummary
@@ -63,7 +62,9 @@ def checklist_section(
     for entry in checklist(plan, results, summaries, claims):
         answer = Text(entry.answer, tone=_TONES[entry.answer])
         rows.append((Text(f"{entry.name}: {entry.question}"), answer, Text(entry.grounds)))
-    table = Table("Checklist", _CAPTION, columns_of("text", "question", "answer", "from the runs"), tuple(rows))
+    columns = columns_of("text", "question", "answer", "from the runs")
+    # A rule above each row but the first: the answers take several lines each.
+    table = Table("Checklist", _CAPTION, columns, tuple(rows), rules=tuple(range(1, len(rows))))
     return Section("Checklist", (table,))
 
 
@@ -126,22 +127,35 @@ def _limitations(plan: Plan, results: Results) -> ChecklistEntry:
 def _reproducibility(plan: Plan, results: Results) -> ChecklistEntry:
     statuses = [*results.cells["status"], *results.costs["status"]]
     missing = len(statuses) - statuses.count(FINISHED)
-    runs = len(results.runs)
+    runs, without_code = len(results.runs), _without_code(results)
     unrecorded = list(results.runs["versions"]).count({})
     grounds = (
         f"{runs:,} {plural(runs, 'run')} with fingerprint, seed, settings and metrics, in the appendix and the "
-        "manifest; the verb verify computes every number from them again. Trained again on the same kind of machine "
-        "and versions, a run gives the same bits on a CPU."
+        "manifest; the verb verify computes every number from them again. Trained again by the same code and versions "
+        "on the same kind of machine, a run gives the same bits on a CPU."
     )
     answer: Answer = "yes"
-    if unrecorded:
-        answer = "partly"
-        grounds += f" {unrecorded:,} of the runs recorded no versions."
     if missing:
         answer = "partly"
         grounds += f" {missing:,} of {len(statuses):,} cells have no value."
+    if unrecorded:
+        answer = "partly"
+        grounds += f" {unrecorded:,} of the runs recorded no versions."
+    if without_code:
+        # Without its code, no run can be made again; where some have theirs, a part of the numbers can.
+        answer = "no" if without_code == runs else "partly"
+        grounds += f" No commit holds the code of {without_code:,} of them."
     question = "Can a reader make the main numbers again?"
     return ChecklistEntry("Experimental result reproducibility", question, answer, grounds)
+
+
+def _without_code(results: Results) -> int:
+    """Return the number of runs whose code no commit holds: that of a modified working tree, or of no repository."""
+    count = 0
+    for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True):
+        if dirty or commit in ("", "unknown"):
+            count += 1
+    return count
 
 
 def _data_and_code(plan: Plan, results: Results) -> ChecklistEntry:
@@ -154,15 +168,12 @@ def _data_and_code(plan: Plan, results: Results) -> ChecklistEntry:
             phrases.append(f"{facts.title}, without a digest")
             unnamed += 1
     commits = sorted({commit[:7] or "unknown" for commit in results.runs["commit"]})
-    without_commit = 0
-    for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True):
-        if dirty or not commit or commit == "unknown":
-            without_commit += 1
     grounds = f"Data: {'; '.join(phrases) or 'none'}. Code: {plural(len(commits), 'commit')} {', '.join(commits)}."
     answer: Answer = "partly" if unnamed else "yes"
-    if without_commit:
+    without_code = _without_code(results)
+    if without_code:
         answer = "no"
-        grounds += f" No commit holds the code of {without_commit:,} of {len(results.runs):,} runs."
+        grounds += f" {without_code:,} of {len(results.runs):,} runs come from code that no commit holds."
     grounds += " Whether the repository is open to readers is for its authors to say."
     return ChecklistEntry("Open access to data and code", "Do the runs name the very data and code?", answer, grounds)
 
@@ -202,30 +213,34 @@ def _significance(plan: Plan, summaries: Sequence[StudySummary]) -> ChecklistEnt
         for row in summary.variants:
             if row.delta is not None and row.delta.has_interval:
                 deltas.append(row.delta)
-    seeds = sorted({_seeds(plan, study) for study in measured})
-    grounds = f"Seeds per variant: {' or '.join(map(str, seeds))}. "
     if not deltas:
-        grounds += "No difference has an interval: that takes two seeds, or images, that do not agree exactly."
-        return ChecklistEntry(name, question, "no", grounds)
-    cover = coverage_words(deltas) or "over seeds, or over seeds and test images where marked"
-    grounds += (
-        f"{len(deltas)} differences have a 95 % interval {cover}, paired by seed (Student's t, or variance components "
-        "where rows share checkpoints); stars are corrected by Holm over each table, primary claims by Bonferroni "
-        f"(level {100 * primary_level(plan):.2f} %). ± is the standard deviation over seeds."
+        grounds = "No difference has an interval: that takes two seeds, or images, that do not agree exactly."
+        return ChecklistEntry(name, question, "no", f"{_repeats(plan)} {grounds}")
+    cover = coverage_words(deltas) or "over seeds, or over test images too where marked"
+    grounds = (
+        f"{_repeats(plan)} {len(deltas)} differences have a 95 % interval {cover}; the appendix says how it is "
+        "computed. Stars are corrected by Holm over each table, primary claims by Bonferroni "
+        f"(level {100 * primary_level(plan):.2f} %)."
     )
     answer: Answer = "yes"
-    if seeds[0] < FEW_SEEDS:
+    if any(study.trains_nothing or repeats_of(plan, study) < FEW_SEEDS for study in measured):
         answer = "partly"
-        grounds += " So few seeds say almost nothing about other seeds."
+        grounds += " Of what other trainings would have given, that says almost nothing."
     if missing:
         answer = "partly"
         grounds += f" {missing:,} repeats are missing, and their rows have no mean."
     return ChecklistEntry(name, question, answer, grounds)
 
 
-def _seeds(plan: Plan, study: Study) -> int:
-    # A network that was trained elsewhere has no repeats, whatever number of seeds was asked for.
-    return 1 if study.trains_nothing else repeats_of(plan, study)
+def _repeats(plan: Plan) -> str:
+    """Return a sentence on the numbers of seeds, and on networks that were trained elsewhere, of which there is one."""
+    seeds = sorted({repeats_of(plan, study) for study in plan.studies if not study.trains_nothing})
+    sentences = []
+    if seeds:
+        sentences.append(f"Seeds per variant: {' or '.join(map(str, seeds))}; ± is the standard deviation over them.")
+    if plan.networks:
+        sentences.append("There is one of each network that was trained elsewhere.")
+    return " ".join(sentences)
 
 
 def _resources(results: Results) -> ChecklistEntry:
