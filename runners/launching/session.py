@@ -92,8 +92,7 @@ def launch(
         # A retry continues with a store that is half made, or with results that are half taken over.
         plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, settings.plugins))
         history, source = History(runs_dir), _source(plan)
-        # Jobs of a cluster take their energy elsewhere.
-        meter = Meter(()) if settings.dispatch.name in _CLUSTERS else Meter()
+        meter = energy_meter(settings.dispatch.name)
         with history.recording(whole, name, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
             plan = retrying(partial(_with_lost_weights, plan, history, states))
@@ -114,6 +113,13 @@ def launch(
         record = replace(record, energy=round(meter.joules, 3), energy_of=meter.parts)
     remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
+
+
+def energy_meter(dispatch: str) -> Meter:
+    """Return the meter of a launch; it has no counters where the tasks run on other machines."""
+    if dispatch in _CLUSTERS:
+        return Meter(())
+    return Meter()
 
 
 def _set_common_aside(runs_dir: Path) -> None:

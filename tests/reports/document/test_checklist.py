@@ -78,7 +78,7 @@ def _dirty(results: Results, count: int) -> Results:
 
 
 def _without_versions(results: Results) -> Results:
-    return replace(results, runs=results.runs.assign(versions=[{}] * len(results.runs)))
+    return replace(results, runs=results.runs.assign(versions=results.runs["versions"].map(lambda versions: {})))
 
 
 def _missing_cell(results: Results) -> Results:
