@@ -27,6 +27,7 @@ _BUILT_IN = (
     "temperature",
     "kernels",
     "placement",
+    "parts",
     "condconv",
     "methods",
     "annealing",

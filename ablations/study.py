@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from ablations.claims import Claim
 from ablations.errors import SpecError, StudyError, UnknownNameError
+from ablations.factorial.declaration import Factorial
+from ablations.factorial.design import NONE
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
@@ -30,6 +32,8 @@ class Study(Frozen):
     Attributes:
         name: Short name for the command line.
         baseline: Settings that all variants share, over those of the preset.
+        factorial: Factors whose combinations are the variants, which are then left out, as are `columns`. The reference
+            is the combination in which all are off, unless the study says otherwise.
         variants: The rows of the table.
         networks: For an evaluation-only study, the trained networks it can inspect.
         inspect: Names of the networks it does inspect.
@@ -55,6 +59,8 @@ class Study(Frozen):
     name: Name
     title: Name
     question: Text
+    # Before the variants, so that what is wrong with it is said before variants that could not be made of it.
+    factorial: Factorial | None = None
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, strict=False)]
     reference: Name
     baseline: Changes = Field(default_factory=dict)
@@ -75,6 +81,26 @@ class Study(Frozen):
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
     _on_checkpoint: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_by_factorial(cls, data: Any) -> Any:
+        """Add the variants that a factorial stands for."""
+        if not isinstance(data, dict) or data.get("factorial") is None:
+            return data
+        try:
+            factorial = Factorial.model_validate(data["factorial"])
+        except ValidationError:
+            # The field's own validation says what is wrong, with its location.
+            return data
+        reference = data.get("reference", NONE)
+        made = {
+            "reference": reference,
+            "columns": factorial.columns,
+            "variants": factorial.variants(str(reference)),
+        }
+        # A copy in a manifest has the variants as well, which are compared later.
+        return {**made, **data}
 
     @field_validator("nuisance", mode="before")
     @classmethod
@@ -112,6 +138,7 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        self._check_factorial()
         # Names come first, as the later checks refer to variants by name.
         variants = [variant.name for variant in self.variants]
         networks = [network.name for network in self.networks]
@@ -137,6 +164,30 @@ class Study(Frozen):
         self._check_scales(names)
         self._check_nuisance()
         return self
+
+    def _check_factorial(self) -> None:
+        if self.factorial is None:
+            return
+        if self.networks or self.is_about_cost:
+            raise MisplacedError(("factorial",), "is for a study that trains its variants. Leave it out.")
+        if self.variants != self.factorial.variants(self.reference):
+            raise MisplacedError(("variants",), "a factorial makes the variants of its combinations. Leave them out.")
+        if self.reference not in self.factorial.design.combinations:
+            raise MisplacedError(("reference",), self.factorial.without_reference(self.reference))
+        if self.columns != self.factorial.columns:
+            raise MisplacedError(("columns",), "the columns of a factorial are its factors. Leave them out.")
+        for preset, scale in self.scales.items():
+            if scale.variants is not None:
+                reason = "leaves out combinations that every effect needs. Give the factorial a fraction instead."
+                raise MisplacedError(("scales", preset, "variants"), reason)
+
+    @property
+    def whole_factorial(self) -> Factorial | None:
+        """The factorial, if the rows are still all its combinations; `None` where an override merged some."""
+        if self.factorial is None:
+            return None
+        names = [variant.name for variant in self.variants]
+        return self.factorial if names == list(self.factorial.design.combinations) else None
 
     def _check_checkpoints(self) -> None:
         for index, network in enumerate(self.networks):

@@ -26,6 +26,10 @@ def _sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
     return torch.sigmoid(logits_BK)
 
 
+def _tempered_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+    return torch.sigmoid(logits_BK / temperature.to(logits_BK.dtype))
+
+
 def _normalized_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
     """Return the sigmoids divided by their sum."""
     # As a softmax of their logarithms, because sigmoids that are all zero would be divided by zero.
@@ -42,10 +46,13 @@ def _signed(logits_BK: Tensor, temperature: Tensor) -> Tensor:
 _NORMALIZATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "softmax": _softmax,
     "sigmoid": _sigmoid,
+    "tempered_sigmoid": _tempered_sigmoid,
     "normalized_sigmoid": _normalized_sigmoid,
     "signed": _signed,
 }
 _SUM_TO_ONE = frozenset({"softmax", "normalized_sigmoid"})
+_TEMPERED = frozenset({"softmax", "tempered_sigmoid"})
+_SIGMOIDS = frozenset({"sigmoid", "tempered_sigmoid"})
 
 
 def available_normalizations() -> list[str]:
@@ -65,12 +72,23 @@ def sums_to_one(normalization: str) -> bool:
     return normalization in _SUM_TO_ONE
 
 
+def reads_temperature(normalization: str) -> bool:
+    """Return True if the weights of a normalisation depend on the temperature."""
+    return normalization in _TEMPERED
+
+
+def is_sigmoid(normalization: str) -> bool:
+    """Return True if each weight is a sigmoid on its own: 1/2 where its logit is zero, whatever the others are."""
+    return normalization in _SIGMOIDS
+
+
 class AttentionBranch(nn.Module):
     """Global average pool, Linear (C to C / reduction), ReLU, Linear (to K), then a normalisation of the logits z.
 
     `normalization` "softmax" is the paper's softmax(z / temperature); "sigmoid" is each sigmoid(z_k) on its own,
-    0 <= pi_k <= 1 without a sum of one, as in CondConv; "normalized_sigmoid" divides those by their sum; "signed" is
-    z_k / sum_j |z_j|, which may be negative, as in KernelWarehouse. Only the softmax reads the temperature.
+    0 <= pi_k <= 1 without a sum of one, as in CondConv; "tempered_sigmoid" is each sigmoid(z_k / temperature), as in
+    ODConv; "normalized_sigmoid" divides plain sigmoids by their sum; "signed" is z_k / sum_j |z_j|, which may be
+    negative, as in KernelWarehouse. Only the softmax and the tempered sigmoid read the temperature.
 
     Both Linear layers keep torch's default initialisation. In a new DY-MobileNetV2 x0.35 it gives a mean entropy of
     0.986 log K at temperature 1 (the largest weight up to 0.39 instead of 0.25) and 0.99998 log K at 30: uniform at
@@ -114,7 +132,7 @@ class AttentionBranch(nn.Module):
         """
         num_kernels = self.excite.out_features
         nn.init.zeros_(self.excite.weight)
-        if self.normalization == "sigmoid":
+        if is_sigmoid(self.normalization):
             nn.init.zeros_(self.excite.bias)
             return 2.0 / num_kernels
         # Equal logits give 1 / K each by the other normalisations; for signed weights they must not be zero.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dyconv.aggregation import Aggregator, ForwardPass
+from dyconv.attention import reads_temperature
 from dyconv.errors import ArgumentError
 from dyconv.kernels.tracing import is_ordinary
 from dyconv.lineage import Lineage
@@ -186,8 +187,8 @@ def outermost(
 def set_temperature(model: nn.Module, temperature: float) -> int:
     """Set the softmax temperature of every dynamic layer that reads one; return the number of these layers.
 
-    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and stay as they are. So does a
-    static network.
+    Layers whose attention is a plain sigmoid (CondConv's, or by `normalization`) read none and stay as they are. So
+    does a static network.
 
     Raises:
         ArgumentError: the temperature is not a positive number.
@@ -225,6 +226,6 @@ def checked_temperature(value: float, normalization: str = "softmax") -> float:
     # True is an int in Python, and 0 < nan is false.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ArgumentError(f"temperature must be a positive number (1 is a plain softmax, 30 is flat), got {value!r}")
-    if normalization != "softmax" and value != DEFAULT_TEMPERATURE:
+    if not reads_temperature(normalization) and value != DEFAULT_TEMPERATURE:
         raise ArgumentError(f"normalization={normalization!r} reads no temperature, got {value!r}: leave it out")
     return float(value)

@@ -32,7 +32,7 @@ def intervene(
 
     Yields the descriptions of those layers. In layers with several attentions, `attention` names the one whose
     aggregation changes ("spatial", "channel", …); None changes all of them. `where` None selects all dynamic layers; a
-    placement by resolution needs `input_size` (C, H, W). A temperature is set only at layers with softmax attention,
+    placement by resolution needs `input_size` (C, H, W). A temperature is set only at layers whose attention reads one,
     which read it. Random strategies draw from `seed` and the number of the forward pass, counted from 0 within the
     context. Interventions can be nested. On exit, and on error, aggregation, temperature and the network's own count of
     forward passes are restored.

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from ablations.claims import Claim
+from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.layers import LAYERS, kinds_by_option, option_of
@@ -43,7 +44,9 @@ def study_schema() -> dict[str, Any]:
         "title": "Study of dyconv-ablations",
         "type": "object",
         "additionalProperties": False,
-        "required": ["name", "question", "reference", "variants"],
+        "required": ["name", "question"],
+        # A factorial makes the variants, and its reference is the combination in which all factors are off.
+        "anyOf": [{"required": ["reference", "variants"]}, {"required": ["factorial"]}],
         "properties": {
             **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
             "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
@@ -56,6 +59,7 @@ def study_schema() -> dict[str, Any]:
             "inspect": _inspect(changes),
             "columns": {"type": "array", "items": {"type": "string"}},
             "baseline": baseline,
+            "factorial": _factorial(baseline),
             "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"], **_CHECKPOINT}),
             "variants": _by_name({**changes, **variant_keys}),
             "claims": {"type": "array", "items": claim},
@@ -100,6 +104,34 @@ def _inspect(changes: dict[str, Any]) -> dict[str, Any]:
         "description": "A network that was trained elsewhere.",
     }
     return {"anyOf": [names, checkpoint]}
+
+
+def _factorial(baseline: dict[str, Any]) -> dict[str, Any]:
+    level = {**baseline, "properties": {**baseline["properties"], "label": _VARIANT_WORDS["label"]}}
+    factor = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"label": _VARIANT_WORDS["label"], "off": level, "on": level},
+    }
+    factors = {
+        "type": "object",
+        "additionalProperties": factor,
+        "minProperties": FEWEST_FACTORS,
+        "maxProperties": MOST_FACTORS,
+        "description": "Parts that are off or on, each with the settings of both levels.",
+    }
+    generators = {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Generators of a fraction such as d = a*b*c; all combinations are trained without.",
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["factors"],
+        "properties": {"factors": factors, "fraction": generators},
+        "description": "Factors whose combinations are the variants, which are then left out.",
+    }
 
 
 def _differs_in() -> dict[str, Any]:

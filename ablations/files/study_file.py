@@ -1,7 +1,8 @@
 """`load_study` reads a user's study from a YAML file; every error names the file, the line and the reason.
 
 The short form of the file becomes a `Study` here: variants are a mapping from names to their changes, and the keys
-`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. `inspect` may be one network
+`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. Neither is the key `label`
+of a level, `off` or `on`, of a factor. `inspect` may be one network
 that was trained elsewhere: its `checkpoint`, and settings that say which network it is. `yaml_source` reads YAML.
 """
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
+from ablations.factorial.declaration import Factorial, TwoLevelFactor
 from ablations.files.checkpoint_file import network_name
 from ablations.files.yaml_source import Location, YamlDocument, error_location, read_document
 from ablations.published import get_published
@@ -25,6 +27,8 @@ from ablations.study import Scale, Study
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _NETWORK_WORDS = ("label", "checkpoint", "temperature")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": _NETWORK_WORDS}
+_LEVELS = ("off", "on")
+_LEVEL_WORDS = ("label",)
 _STUDY_WORDS = tuple(Study.model_fields)
 # The keys inside an intervention: its own, and those of its placement as YAML spells them.
 _INTERVENTION_WORDS = (
@@ -35,6 +39,7 @@ _INNER_WORDS = {
     "claims": (*Claim.model_fields, *Contrast.model_fields),
     "scales": tuple(Scale.model_fields),
     "nuisance": ("low", "high", "log", "choices"),
+    "factorial": (*Factorial.model_fields, *TwoLevelFactor.model_fields),
 }
 
 
@@ -64,6 +69,8 @@ def _validate(raw: dict[str, Any], document: YamlDocument, folder: Path) -> Stud
     for group in _WORDS:
         if group in raw:
             study[group] = _named(raw[group], group, document)
+    if isinstance(raw.get("factorial"), dict):
+        study["factorial"] = _factorial(raw["factorial"], document)
     if isinstance(raw.get("inspect"), dict):
         study["networks"] = [_checkpoint(raw, document)]
         del study["inspect"]
@@ -117,6 +124,35 @@ def _member(
         else:
             changes[key] = value
     return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
+
+
+def _factorial(raw: dict[str, Any], document: YamlDocument) -> dict[str, Any]:
+    """Return a factorial with its levels as `Level` has them; what is no mapping is left to the validation."""
+    if not isinstance(raw.get("factors"), dict):
+        return raw
+    factors: dict[str, Any] = {}
+    for name, factor in raw["factors"].items():
+        factors[name] = factor
+        if isinstance(factor, dict):
+            levels = {}
+            for key in _LEVELS:
+                if key in factor:
+                    levels[key] = _level(factor[key], ("factorial", "factors", name, key), document)
+            factors[name] = {**factor, **levels}
+    return {**raw, "factors": factors}
+
+
+def _level(body: Any, location: Location, document: YamlDocument) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        return {"changes": _settings(body, location, document)}
+    fields: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    for key, value in body.items():
+        if key in _LEVEL_WORDS:
+            fields[key] = value
+        else:
+            changes[key] = value
+    return {"changes": _settings(changes, location, document, _LEVEL_WORDS), **fields}
 
 
 def _checkpoint(raw: dict[str, Any], document: YamlDocument) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ablations.factorial.design import CLEAR_RESOLUTION
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.planning.rows import Row
@@ -126,6 +127,7 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
     yield from _unread_settings(study, plan)
     yield from _late_annealing(study, nodes)
     yield from _unequal_size(study, nodes, parameters)
+    yield from _aliased_effects(study)
     yield from _few_seeds(study, plan)
     yield from _repeated_images(study, nodes)
     if study.selects:
@@ -258,6 +260,23 @@ def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[s
                 f"{subject} compares networks as equally large, and their parameters are {counts}. Change their width "
                 "or the number of kernels, or do not call them equal (equal_size: false).",
             )
+
+
+def _aliased_effects(study: Study) -> Iterator[Lint]:
+    if study.factorial is None:
+        return
+    design = study.factorial.design
+    if design.resolution is None or design.resolution >= CLEAR_RESOLUTION:
+        return
+    # Words of three factors alone make a main effect the alias of an interaction of two.
+    words = ["*".join(word) for word in design.defining_relation if len(word) < CLEAR_RESOLUTION]
+    yield Lint(
+        "aliased-effects",
+        study.name,
+        f"the fraction has resolution {design.resolution_numeral} (constant: {', '.join(words)}): a main effect cannot "
+        "be told from an interaction of two factors. Use generators with products of three factors or more, or train "
+        "all combinations.",
+    )
 
 
 def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:

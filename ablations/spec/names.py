@@ -90,6 +90,7 @@ LINTS: dict[str, str] = {
     "unread-setting": "no variant reads a setting of the study's baseline",
     "late-annealing": "the temperature reaches its end only with the end of the training",
     "unequal-size": "networks that are compared as equally large are not",
+    "aliased-effects": "main effects of a fraction cannot be told from interactions of two factors",
     "few-seeds": "there are too few seeds for any difference to be significant",
     "repeated-images": "images of the test split are among those that are trained on",
     "selects-on-test": "what is to be selected is judged by the test split",

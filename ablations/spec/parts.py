@@ -182,8 +182,8 @@ class ModelSpec(Frozen):
         options: The options of the layer kind; None where it has none.
         num_kernels: Kernels per layer, K.
         reduction: Channels of the attention branch's input per channel of its hidden layer.
-        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z), sigmoid(z) over its sum, or
-            z over the sum of magnitudes (`signed`).
+        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z), sigmoid(z/τ), sigmoid(z)
+            over its sum, or z over the sum of magnitudes (`signed`).
         aggregation: Strategy that turns attention weights into the weights used, in training and evaluation.
         where: The convolutions that are not static.
     """
@@ -200,7 +200,7 @@ class ModelSpec(Frozen):
     options: LayerOptions | None = None
     num_kernels: PositiveInt | None = 4
     reduction: PositiveInt | None = 4
-    normalization: Literal["softmax", "sigmoid", "normalized_sigmoid", "signed"] | None = "softmax"
+    normalization: Literal["softmax", "sigmoid", "tempered_sigmoid", "normalized_sigmoid", "signed"] | None = "softmax"
     aggregation: AggregationName | None = "attention"
     where: Placement | None = BLOCKS
 

@@ -43,7 +43,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
     (("model.normalization",), "model.layer", LayersThatRead("normalization")),
     (("model.aggregation",), "model.layer", LayersThatRead("aggregation")),
     (_TEMPERATURE, "model.layer", LayersThatRead("temperature")),
-    (_TEMPERATURE, "model.normalization", ("softmax",)),
+    (_TEMPERATURE, "model.normalization", ("softmax", "tempered_sigmoid")),
     (("train.temperature.end", "train.temperature.epochs"), "train.temperature.schedule", ("linear",)),
     (("train.momentum", "train.nesterov"), "train.optimizer", ("sgd",)),
     (("train.step_epochs", "train.step_factor"), "train.schedule", ("step",)),

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.module import _has_any_global_hook
 
 from dyconv.aggregation import is_plain_attention
-from dyconv.attention import AttentionBranch, is_untouched, sums_to_one
+from dyconv.attention import AttentionBranch, is_untouched, reads_temperature, sums_to_one
 from dyconv.base import DynamicLayer, checked_temperature
 from dyconv.functional import attended_conv2d
 from dyconv.kernels import compiled, native
@@ -48,8 +48,7 @@ class AttendedConvolution(ConvolutionLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        # Of the normalisations only the softmax has a temperature.
-        return self.attention_branch.normalization == "softmax"
+        return reads_temperature(self.attention_branch.normalization)
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that the attention branch gives the kernels, before any strategy.

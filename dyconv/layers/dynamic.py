@@ -20,10 +20,10 @@ class DynamicConv2d(AttendedConvolution):
 
     Arguments are those of `nn.Conv2d`, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
     (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and `normalization`
-    of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the temperature, the others keep
-    the buffer so that their state has the same entries). `padding` may also be "tf_same": TensorFlow's, ceil(H /
-    stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and gives (B, O, H', W'), channels-last if
-    the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
+    of the attention ("softmax", "sigmoid", "tempered_sigmoid", "normalized_sigmoid", "signed"; those that read no
+    temperature keep the buffer so that their state has the same entries). `padding` may also be "tf_same":
+    TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and gives
+    (B, O, H', W'), channels-last if the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
 
     `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
 

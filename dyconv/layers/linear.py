@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dyconv.attention import AttentionBranch, sums_to_one
+from dyconv.attention import AttentionBranch, reads_temperature, sums_to_one
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.errors import ArgumentError
 from dyconv.functional import as_image, dynamic_linear
@@ -61,8 +61,7 @@ class DynamicLinear(DynamicLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        # Of the normalisations only the softmax has a temperature.
-        return self.attention_branch.normalization == "softmax"
+        return reads_temperature(self.attention_branch.normalization)
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that the attention branch gives the matrices, before any strategy.

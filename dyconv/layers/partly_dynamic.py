@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyconv.attention import is_sigmoid
 from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ArgumentError, ConversionError
 from dyconv.functional import IntOrPair, dynamic_conv2d, explicit_padding
@@ -174,14 +175,15 @@ class PartlyDynamicConv2d(AttendedConvolution):
         if self.aggregator.sums_to_one:
             return 1.0
         self.attention_branch.begin_constant()
-        if self.attention_branch.normalization == "sigmoid":
+        if is_sigmoid(self.attention_branch.normalization):
             if self.num_kernels == 1:
                 raise ConversionError(
                     "a single sigmoid is never one, so a partly dynamic layer with num_kernels=1 does not begin as a "
                     "static one: use two kernels, another normalization, or start='scratch'"
                 )
-            # Each sigmoid at 1 / K.
-            nn.init.constant_(self.attention_branch.excite.bias, -math.log(self.num_kernels - 1))
+            # Each sigmoid at 1 / K, of a logit that a tempered one divides by the temperature first.
+            scale = float(self.temperature) if self.reads_temperature else 1.0
+            nn.init.constant_(self.attention_branch.excite.bias, -scale * math.log(self.num_kernels - 1))
         return 1.0
 
     def extra_repr(self) -> str:

@@ -78,16 +78,46 @@ def difference(
     # Two evaluations of one checkpoint differ image by image, which says more than their means do.
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
+    weighted_rows = [(row, 1.0 / len(better)) for row in better]
+    weighted_rows += [(row, -1.0 / len(worse)) for row in worse]
+    return _sharing(weighted_rows, table, seeds, over_seeds)
+
+
+def weighted_sum(weighted_rows: Sequence[tuple[ComparableRow, float]], table: Sequence[ComparableRow]) -> Estimate:
+    """Return the mean over seeds of a weighted sum of rows that are trained apart, with its interval over seeds.
+
+    The interval is that of `statistics.contrast_interval`, whose width the rest of the table shares in. A row with a
+    missing repeat leaves nothing but the number of seeds that all rows have, `n`.
+
+    Args:
+        weighted_rows: Rows with their weights, which sum to zero; at least one.
+        table: All rows of the study, the weighted ones among them.
+    """
+    rows = [row for row, _ in weighted_rows]
+    seeds = common_seeds(rows)
+    if not all(row.complete for row in rows):
+        # A mean over the seeds at hand would change with every repeat that comes in.
+        return unknown(len(seeds))
+    over_seeds = estimate([sum(weight * row.values[seed] for row, weight in weighted_rows) for seed in seeds])
+    return _sharing(weighted_rows, table, seeds, over_seeds)
+
+
+def _sharing(
+    weighted_rows: Sequence[tuple[ComparableRow, float]],
+    table: Sequence[ComparableRow],
+    seeds: Sequence[int],
+    over_seeds: Estimate,
+) -> Estimate:
+    """Return a weighted sum of rows with an interval that the table shares in, or `over_seeds` where none can."""
     pool = _equal_footing(table, seeds)
     weights = dict.fromkeys(pool, 0.0)
-    for side, sign in ((better, 1.0), (worse, -1.0)):
-        for row in side:
-            training = _training(row, seeds)
-            # A compared row outside the pool stands on its own: the table says nothing of its spread.
-            if training not in weights:
-                return over_seeds
-            # Several compared rows may be one training, whose weight is then their sum.
-            weights[training] += sign / len(side)
+    for row, weight in weighted_rows:
+        training = _training(row, seeds)
+        # A compared row outside the pool stands on its own: the table says nothing of its spread.
+        if training not in weights:
+            return over_seeds
+        # Several compared rows may be one training, whose weight is then their sum.
+        weights[training] += weight
     seed_values = []
     for training in pool:
         seed_values.append([value for _, value in training])

@@ -94,7 +94,9 @@ class Table:
     rules: tuple[int, ...] = ()
 
 
-FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff"]
+FigureKind = Literal[
+    "accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff", "effects"
+]
 
 
 @dataclass(frozen=True, eq=False)

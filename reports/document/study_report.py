@@ -11,6 +11,7 @@ from reports.analysis import schedule
 from reports.analysis.advice import advice_paragraph
 from reports.analysis.canary import canary_facts, canary_paragraphs, canary_warning, judge_canaries, study_canaries
 from reports.analysis.claims import JudgedClaim, judge_study, row_at_chance, verdicts
+from reports.analysis.factorial import FactorialSummary, summarize_factorial
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
@@ -20,10 +21,13 @@ from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
+from reports.figures.effects import effects_figure
 from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
 from reports.tables import claims as claim_tables
 from reports.tables.costs import cost_reading, cost_table
+from reports.tables.effects.terms import terms_table
+from reports.tables.effects.work import work_reading, work_table
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
@@ -32,6 +36,10 @@ from reports.tables.study import study_table
 from reports.tables.trained_costs import trained_cost_table
 from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES, SINGLE
 
+_FEW_FACTORS = 3
+"""Effects of more factors are listed in the appendix."""
+_MOST_COMBINATIONS = 8
+"""Combinations are called by all that is on, so that the legend of more would take the room of the curves."""
 _TITLE = "Ablations of dynamic convolution"
 _METHOD = {"Intervals": INTERVALS, "How well they cover": COVERAGE, "p-values": P_VALUES}
 CLAIMS = (
@@ -148,6 +156,7 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
             yield paragraph
         else:
             silent.append(paragraph)
+    yield from _effects(study, plan, summary)
     yield study_table(study, plan, summary)
     lines = tuple(prose.reading(study, summary))
     if len(lines) == 1:
@@ -166,6 +175,31 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
     yield from silent
     yield from _study_caveats(study, plan, summary)
     yield from _at_chance(study, plan, summary)
+
+
+def _effects(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
+    if study.factorial is None:
+        return
+    result = summarize_factorial(study, summary)
+    if result is None:
+        yield Paragraph(
+            "The overrides leave some of its combinations alike, so that there are no effects of its factors to tell.",
+            "No effects",
+            "caveat",
+        )
+        return
+    yield work_table(study, plan, result)
+    yield Paragraph(work_reading(study, result), "Which part does the work")
+    if _shows_terms(result):
+        yield terms_table(study, result)
+    figure = effects_figure(study, plan, result)
+    if figure is not None:
+        yield figure
+
+
+def _shows_terms(result: FactorialSummary) -> bool:
+    """Return True if all effects of a study are few enough for its section; those of others are in the appendix."""
+    return len(result.factorial.factors) <= _FEW_FACTORS
 
 
 def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
@@ -218,7 +252,9 @@ def _figures(
     untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
     if len(study.variants) > MOST_TOLD_APART:
         untracked = unreported = f"{len(study.variants)} variants could not be told apart in it"
-    if not study.networks:
+    if study.factorial is not None and len(study.variants) > _MOST_COMBINATIONS:
+        yield Paragraph(f"No figure of the training: {len(study.variants)} combinations have too long a legend.")
+    elif not study.networks:
         yield data.curves_figure(study, plan, results) or Paragraph(f"No figure of the training: {untracked}.")
     trials = frozenset(trials_of(plan, study.name))
     for earlier_trials, title in titles_by_trials.items():
@@ -246,6 +282,13 @@ def _accuracy(study: Study, plan: Plan, summary: StudySummary) -> Figure | Parag
     return figure or Paragraph(f"No figure of “{study.title}”: no repeat finished.")
 
 
+def _appended_effects(plan: Plan, summaries: Sequence[StudySummary]) -> Iterator[Block]:
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        result = summarize_factorial(study, summary)
+        if result is not None and not _shows_terms(result):
+            yield terms_table(study, result)
+
+
 def _appendix(
     plan: Plan, results: Results, summaries: Sequence[StudySummary], claims: Sequence[JudgedClaim]
 ) -> Iterable[Section]:
@@ -266,6 +309,9 @@ def _appendix(
     tests = tuple(filter(None, (comparisons_table(compared), mcnemar_table(compared))))
     if tests:
         yield Section("Comparisons", tests)
+    effects = tuple(_appended_effects(plan, summaries))
+    if effects:
+        yield Section("Effects and interactions", effects)
     fairness = fairness_section(plan, results)
     if fairness is not None:
         yield fairness

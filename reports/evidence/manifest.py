@@ -22,6 +22,7 @@ from ablations.spec.fingerprint import digest
 from ablations.study import Study
 from reports.analysis.canary import judge_canaries
 from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
+from reports.analysis.factorial import Ratio, summarize_factorial
 from reports.analysis.protocol import deviations
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
@@ -82,12 +83,13 @@ def manifest(
         "rows": rows,
         "claims": claims,
         "canaries": canaries,
+        "effects": _effects(plan, summaries),
         "document": contents(document),
     }
     content["looks"] = [look.as_mapping() for look in results.looks]
     content["frozen"] = [frozen.content for frozen in results.frozen]
     content["deviations"] = list(deviations(plan, results))
-    for optional in ("plugins", "networks", "computing", "looks", "frozen", "deviations"):
+    for optional in ("plugins", "networks", "computing", "effects", "looks", "frozen", "deviations"):
         if not content[optional]:
             # Left out, so that older manifests keep their layout and digest.
             del content[optional]
@@ -179,6 +181,30 @@ def _estimate(numbers: Estimate) -> Json:
         if isinstance(value, float):
             values[name] = finite(value)
     return values
+
+
+def _effects(plan: Plan, summaries: Sequence[StudySummary]) -> Json:
+    """Return the effects and shares of every factorial study, by its name."""
+    records: Json = {}
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        result = summarize_factorial(study, summary)
+        if result is None:
+            continue
+        effects = {}
+        for effect in result.effects:
+            p_values = {"p": finite(effect.p_value), "p_holm": finite(effect.p_holm)}
+            effects["*".join(effect.aliases.term)] = {**_estimate(effect.estimate), **p_values, "stars": effect.stars}
+        shares = {}
+        for share in result.shares:
+            shares[share.factor] = {"value": _estimate(share.value), "share": _ratio(share.share)}
+        records[study.name] = {"effects": effects, "gain": _estimate(result.gain), "shares": shares}
+    return records
+
+
+def _ratio(ratio: Ratio | None) -> Json | None:
+    if ratio is None:
+        return None
+    return {name: finite(value) for name, value in dataclasses.asdict(ratio).items()}
 
 
 def _claim(judged: JudgedClaim) -> Json:

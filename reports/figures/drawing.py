@@ -345,6 +345,26 @@ def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: st
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
+def _draw_effects(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    """Draw every effect of a factorial with its interval, those of as many factors in one colour."""
+    terms = _distinct(data["term"])
+    height = min(0.24, _TALLEST / len(terms))
+    canvas.set_size_inches(WIDTH, 0.75 + height * len(terms))
+    axes = canvas.subplots()
+    axes.axvline(0, color="#333333", lw=0.8)
+    for index, order in enumerate(_distinct(data["order"])):
+        effects = data[data["order"] == order]
+        row_positions = list(map(terms.index, effects["term"]))
+        axes.hlines(row_positions, effects["low"], effects["high"], color=_colour(index), lw=1.4)
+        axes.plot(effects["value"], row_positions, "o", color=_colour(index), ms=4.6, ls="none")
+    axes.set_yticks(range(len(terms)), list(map(_name, terms)), fontsize=min(8.5, 60 * height))
+    # Upside down, so that rows run from top to bottom as in the table.
+    axes.set_ylim(len(terms) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(axis)
+
+
 def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds, a panel per set of images; published networks are lighter."""
     panels = _distinct(data["panel"])
@@ -435,5 +455,6 @@ _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "pareto": _draw_pareto,
     "importance": _draw_importance,
     "tradeoff": _draw_tradeoff,
+    "effects": _draw_effects,
 }
 """The functions that draw on a canvas a table whose values have the name of an axis."""

@@ -166,7 +166,9 @@ def contrast_words(study: Study, contrast: Contrast) -> str:
         titles.setdefault(variant.name, variant.title)
     sides = []
     for names in (contrast.better, contrast.worse):
-        sides.append(" and ".join([titles[name] for name in names]))
+        # Half the combinations of a factorial would be a list that nobody reads.
+        shared = study.factorial.shared_levels_title(names) if study.factorial is not None else ""
+        sides.append(shared or " and ".join([titles[name] for name in names]))
     better, worse = sides
     # A contrast with one side is about its size.
     return f"{better} vs. {worse or 0}"

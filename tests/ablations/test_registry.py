@@ -37,6 +37,7 @@ BUILT_IN = (
     "temperature",
     "kernels",
     "placement",
+    "parts",
     "condconv",
     "methods",
     "annealing",

@@ -162,6 +162,38 @@ CONTRASTS = [
     ),
     ("reduction", "the reduction hardly matters", ("ratio_4",), ("ratio_16",), "same"),
     ("attention_profile", "attention is flatter at low levels (annealed)", ("annealed",), (), "better"),
+    (
+        "parts",
+        "annealing does more than kernels and placement",
+        ("annealing", "annealing+placement", "softmax+annealing", "softmax+annealing+placement"),
+        ("kernels", "kernels+placement", "softmax+kernels", "softmax+kernels+placement"),
+        "better",
+    ),
+    (
+        "parts",
+        "a sum of one helps",
+        (
+            "softmax",
+            "softmax+placement",
+            "softmax+kernels",
+            "softmax+kernels+placement",
+            "softmax+annealing",
+            "softmax+annealing+placement",
+            "softmax+annealing+kernels",
+            "all",
+        ),
+        (
+            "none",
+            "placement",
+            "kernels",
+            "kernels+placement",
+            "annealing",
+            "annealing+placement",
+            "annealing+kernels",
+            "annealing+kernels+placement",
+        ),
+        "better",
+    ),
 ]
 
 
@@ -319,6 +351,7 @@ def test_a_row_changes_what_it_is_about_and_nothing_else() -> None:
         "trained_aggregation": {"model.aggregation"},
         "condconv": {"model.layer", "model.num_kernels"},
         "placement": {"model.layer", "model.where"},
+        "parts": {"model.normalization", "model.num_kernels", "model.where"},
     }
     shared = {"train.temperature.schedule", "train.temperature.start", "train.temperature.end"}
     for name, keys in about.items():

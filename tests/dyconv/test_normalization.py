@@ -33,7 +33,7 @@ def branch(normalization: str, logits: list[float]) -> AttentionBranch:
 
 
 def test_the_papers_comes_first() -> None:
-    assert available_normalizations() == ["softmax", "sigmoid", "normalized_sigmoid", "signed"]
+    assert available_normalizations() == ["softmax", "sigmoid", "tempered_sigmoid", "normalized_sigmoid", "signed"]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,8 @@ def test_the_papers_comes_first() -> None:
         ("softmax", 1.0, [3 / 4, 1 / 4]),  # e^z = 3, 1
         ("softmax", 0.5, [9 / 10, 1 / 10]),
         ("sigmoid", 0.5, [3 / 4, 1 / 2]),  # e^z / (1 + e^z), at any temperature
+        ("tempered_sigmoid", 0.5, [9 / 10, 1 / 2]),  # e^2z / (1 + e^2z)
+        ("tempered_sigmoid", 1e9, [1 / 2, 1 / 2]),
         ("normalized_sigmoid", 0.5, [3 / 5, 2 / 5]),  # the same, divided by 5 / 4
     ],
 )
@@ -127,11 +129,11 @@ def test_sigmoids_that_all_vanish_still_sum_to_one_when_normalized() -> None:
     torch.testing.assert_close(attention, torch.tensor([[0.5, 0.5, 0.0]]))
 
 
-@pytest.mark.parametrize("normalization", ["softmax", "sigmoid", "normalized_sigmoid", "signed"])
-def test_only_a_softmax_reads_the_temperature(normalization: str) -> None:
+@pytest.mark.parametrize("normalization", available_normalizations())
+def test_a_softmax_and_a_tempered_sigmoid_read_the_temperature(normalization: str) -> None:
     layer = DynamicConv2d(4, 4, 1, normalization=normalization)
     x = 5 * torch.randn(3, 4, 2, 2)
-    before, reads = layer.attention(x), normalization == "softmax"
+    before, reads = layer.attention(x), normalization in ("softmax", "tempered_sigmoid")
     assert set_temperature(layer, 1.0) == int(reads)
     assert float(layer.temperature) == (1.0 if reads else 30.0)
     assert torch.equal(layer.attention(x), before) == (not reads)

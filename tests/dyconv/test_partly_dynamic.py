@@ -13,6 +13,7 @@ from dyconv import (
     ConversionError,
     DynamicConv2d,
     PartlyDynamicConv2d,
+    available_normalizations,
     build_model,
     cost,
     intervene,
@@ -185,7 +186,7 @@ def test_kernels_are_drawn_as_wide_as_those_of_the_whole_layer() -> None:
         assert float(kernel.detach().std()) == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("normalization", ["softmax", "sigmoid", "normalized_sigmoid", "signed"])
+@pytest.mark.parametrize("normalization", available_normalizations())
 def test_it_begins_as_the_static_network(normalization: str) -> None:
     torch.manual_seed(1)
     model = nn.Sequential(

@@ -23,6 +23,8 @@ NEW_TRAININGS = {
     # K = 2, 8; small also 1 and 6; paper 12 networks of 6 rows, of which two rows are shared
     "kernels": {"smoke": 2, "quick": 2, "small": 4, "paper": 12 * 6 - 2},
     "placement": {"smoke": 3, "quick": 3, "small": 6, "paper": 6},
+    # sixteen combinations; all of them, τ = 1, K = 2 and the projections alone are shared
+    "parts": {"smoke": 12, "quick": 12, "small": 12, "paper": 12},
     "condconv": {"smoke": 1, "quick": 1, "small": 1, "paper": 1},
     # ODConv twice, DCD, signed weights, partly dynamic; at the paper's scale also these, CondConv and
     # squeeze-and-excitation of ×1.0
@@ -44,6 +46,7 @@ ROWS = {
     "attention_profile": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
     "kernels": {"smoke": 4, "quick": 4, "small": 6, "paper": 72},
     "placement": {"smoke": 5, "quick": 5, "small": 8, "paper": 8},
+    "parts": {"smoke": 16, "quick": 16, "small": 16, "paper": 16},
     "condconv": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
     "methods": {"smoke": 9, "quick": 9, "small": 9, "paper": 18},
     "annealing": {"smoke": 7, "quick": 7, "small": 13, "paper": 13},
@@ -60,7 +63,7 @@ COUNTED = {"smoke": 16 + 11 + 4, "quick": 16 + 11, "small": 16 + 13 + 10, "paper
 FULL_SEEDS = {"smoke": 2, "quick": 3, "small": 5, "paper": 3}
 INSPECTED = {"aggregation", "resolution"}
 """Studies that only evaluate: at quick they have nine seeds, because their networks are two."""
-SEEDS_AT_QUICK = {**dict.fromkeys(INSPECTED, 9), "temperature": 5, "attention_profile": 3}
+SEEDS_AT_QUICK = {**dict.fromkeys(INSPECTED, 9), "temperature": 5, "attention_profile": 3, "parts": 3}
 
 
 def seeds_of(study: str, preset: str) -> int:
@@ -72,8 +75,10 @@ def seeds_of(study: str, preset: str) -> int:
 def trainings(preset: str) -> int:
     """Count the trainings of all studies by hand."""
     new = sum(new[preset] * seeds_of(name, preset) for name, new in NEW_TRAININGS.items())
-    # *temperature* has both inspected networks, but at quick not with all of their seeds.
-    return new + 2 * (seeds_of("aggregation", preset) - seeds_of("temperature", preset))
+    # *temperature* has both inspected networks, but at quick not with all of their seeds. *kernels* and *placement*
+    # have a row each of *parts*, with fewer seeds.
+    further = 2 * (seeds_of("aggregation", preset) - seeds_of("temperature", preset))
+    return new + further + 2 * (seeds_of("parts", preset) - seeds_of("kernels", preset))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -91,10 +96,11 @@ def test_the_numbers_that_are_told() -> None:
         "needed": trainings("quick"),
         "without sharing": sum(rows["quick"] * seeds_of(name, "quick") for name, rows in ROWS.items()),
     }
-    # Needed: six networks with five seeds, 25 with two, and four more seeds of two networks. Rows: temperature with
-    # five seeds, attention profile with three, aggregation and resolution with nine, the 46 others with two.
-    rows = 6 * 5 + 3 * 3 + (10 + 20) * 9 + 46 * 2
-    assert quick == {"needed": 6 * 5 + 25 * 2 + 2 * 4, "without sharing": rows}
+    # Needed: six networks with five seeds, twelve with three, 25 with two, four more seeds of two networks and one more
+    # of two others. Rows: temperature with five seeds, parts and attention profile with three, aggregation and
+    # resolution with nine, the 46 others with two.
+    rows = 6 * 5 + (16 + 3) * 3 + (10 + 20) * 9 + 46 * 2
+    assert quick == {"needed": 6 * 5 + 12 * 3 + 25 * 2 + 2 * 4 + 2, "without sharing": rows}
 
 
 SMALL_NETWORK = get_preset("quick").settings
@@ -104,6 +110,10 @@ SAME = [
     ("kernels", f"{KERNELS}_k4", "temperature", "annealed"),
     ("placement", "none", "temperature", "static"),
     ("placement", "c1_c2_c3", "temperature", "annealed"),
+    ("parts", "all", "temperature", "annealed"),
+    ("parts", "softmax+kernels+placement", "temperature", "tau_1"),
+    ("parts", "softmax+annealing+placement", "kernels", f"{KERNELS}_k2"),
+    ("parts", "softmax+annealing+kernels", "placement", "c3"),
     ("condconv", "static", "temperature", "static"),
     ("condconv", "dynamic", "temperature", "annealed"),
     ("methods", "width_0.35_static", "temperature", "static"),

@@ -243,7 +243,7 @@ WRONG = [
     ("model.stem_kernel", 5, "3 or 7"),
     ("model.stem_pool", 1, "valid boolean"),
     ("model.squeeze_excitation", "yes", "valid boolean"),
-    ("model.normalization", "softmx", "'softmax', 'sigmoid', 'normalized_sigmoid' or 'signed', found 'softmx'"),
+    ("model.normalization", "softmx", "'tempered_sigmoid', 'normalized_sigmoid' or 'signed', found 'softmx'"),
     ("model.where", {"role": ["squeeze_exitation"]}, "'squeeze_exitation'.*'squeeze_excitation'"),
     ("train.devices", 0, "greater than or equal to 1"),
     ("model.aggregation", "atention", "'atention'.*'attention'"),

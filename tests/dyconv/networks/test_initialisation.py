@@ -12,6 +12,7 @@ from dyconv import ArgumentError, DynamicConv2d, build_model, dynamic_layers, ma
 KINDS: list[dict[str, Any]] = [
     {},
     {"normalization": "sigmoid"},
+    {"normalization": "tempered_sigmoid"},
     {"normalization": "normalized_sigmoid"},
     {"layer": "condconv", "num_kernels": 8},
     {"layer": "odconv"},
