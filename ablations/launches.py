@@ -13,6 +13,8 @@ from typing import Any
 _ENDLESS = 1e11
 """Seconds beyond which no time makes sense, be it a length or since 1970."""
 
+_MOST_JOULES = 1e18
+
 
 @dataclass(frozen=True)
 class Range:
@@ -40,6 +42,8 @@ class Record:
         raw: The likely seconds before they were corrected by earlier launches; later launches learn from these.
         is_learned: Whether `raw` was computed from whole trainings; an estimate from a few steps errs in other ways.
         is_whole: Whether it ended as planned, neither failed nor stopped, so that both times are about the same work.
+        energy: Joules that the machine counted meanwhile, of other work too; `None` if it does not tell them.
+        energy_of: The parts of the machine that were counted: `processors`, `GPUs`, `processors and GPUs`.
     """
 
     launch: str
@@ -52,6 +56,8 @@ class Record:
     raw: float = 0.0
     is_whole: bool = True
     is_learned: bool = False
+    energy: float | None = None
+    energy_of: str = ""
 
     @property
     def ratio(self) -> float:
@@ -63,7 +69,11 @@ class Record:
     def as_mapping(self) -> dict[str, Any]:
         """Return the record as plain data."""
         estimated = [self.estimated.low, self.estimated.likely, self.estimated.high] if self.estimated else None
-        return {**vars(self), "studies": list(self.studies), "estimated": estimated}
+        values = {**vars(self), "studies": list(self.studies), "estimated": estimated}
+        if self.energy is None:
+            # Left out, so that records of machines without it keep their layout.
+            del values["energy"], values["energy_of"]
+        return values
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Record:
@@ -72,7 +82,7 @@ class Record:
         Raises:
             TypeError, KeyError, ValueError: If the values are no record.
         """
-        estimated = values.get("estimated")
+        estimated, energy = values.get("estimated"), values.get("energy")
         record = cls(
             launch=str(values["launch"]),
             began=float(values["began"]),
@@ -84,11 +94,15 @@ class Record:
             raw=float(values["raw"]),
             is_whole=bool(values["is_whole"]),
             is_learned=bool(values["is_learned"]),
+            energy=None if energy is None else float(energy),
+            energy_of=str(values.get("energy_of", "")),
         )
         # Records are read back from places where anyone may have edited them.
         ends = vars(record.estimated).values() if record.estimated else ()
         if not all(0 <= seconds < _ENDLESS for seconds in (record.began, record.actual, record.raw, *ends)):
             raise ValueError(f"launch {record.launch!r} has a time that cannot be")
+        if not 0 <= (record.energy or 0) < _MOST_JOULES:
+            raise ValueError(f"launch {record.launch!r} has an energy that cannot be")
         return record
 
 

@@ -40,10 +40,13 @@ TAG_VERSIONS = "abl.versions"
 """JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on.
 
 Since results are known to differ between processors also `processor` (its model), `instructions` (the widest that torch
-uses), `threads` and, on a GPU, `gpu` (its model). Runs of earlier versions lack them.
+uses), `threads` and, on a GPU, `gpu` (its model). Runs of earlier versions lack them. On a run that failed or was
+stopped: the machine alone, without versions.
 """
 TAG_PLUGINS = "abl.plugins"
 """JSON object on a run that needs plug-ins: by what they register (`strategy top2`) their `code` and `plugin`."""
+TAG_PEAK_MEMORY = "abl.peak_memory"
+"""JSON object on a finished run: the most bytes of `main` memory that its worker took, and of `gpu` memory if any."""
 TAG_MICRO_BATCH = "abl.micro_batch"
 """Images that a training passed through the network at once; fewer than its spec says if it ran out of memory."""
 TAG_SUPERSEDED = "abl.superseded_by"
@@ -87,6 +90,11 @@ TEST_TOP1 = "test/top1"
 TEST_TOP5 = "test/top5"
 TEMPERATURE = "temperature"
 SECONDS = "seconds"
+"""Wall seconds of the attempt that made a result."""
+ATTEMPT_SECONDS = "seconds.attempts"
+"""Wall seconds of all attempts at a node, at the step of the last one; left out where one attempt made the result."""
+ATTEMPTS = "attempts"
+"""Number of attempts at a node, beside `ATTEMPT_SECONDS`."""
 ENTROPY_PREFIX = "attention/entropy."
 """Entropy of a layer's attention in nats divided by log K: 0 is one-hot, 1 is uniform."""
 

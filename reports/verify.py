@@ -103,6 +103,8 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
     results, missing, forgotten = _as_of_then(results, stored)
     altered += missing
+    results, unchecked_computing = _computing_of_then(results, stored.get("computing", {}))
+    forgotten += unchecked_computing
     summaries = summarize(plan, results)
     document = build_document(plan, results, summaries)
     # Under the stored tools: whether these differ is told apart from the numbers.
@@ -176,6 +178,15 @@ def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str], lis
         if plan.frozen_at < last and plan.digest not in digests:
             altered.append(f"the plan that was frozen {plan.when} ({plan.digest[:SHORT]}) is missing in the report")
     return replace(results, launches=tuple(launches), looks=looks, frozen=frozen), altered, notes
+
+
+def _computing_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
+    """Return results with the computing of the runs in a report, and notes on what of it is not checked."""
+    try:
+        computing, notes = results.computing.as_of(stored)
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
+        raise ReportError(f"the computing in its manifest cannot be read ({type(error).__name__}).") from None
+    return replace(results, computing=computing), notes
 
 
 def _run_differences(stored: Any, computed: Json, uri: str) -> list[str]:

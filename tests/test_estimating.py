@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stdout
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from mlflow import MlflowClient
 import run_ablation
 from ablations import vocabulary as names
 from ablations.launches import Record
+from runners.energy import Meter, Reading
+from runners.launching import session
 
 STUDY = """\
 name: mine
@@ -111,3 +114,30 @@ def test_whole_trainings_are_known_from_then_on(folder: Path, launched: str) -> 
     assert len(learned) == 4
     assert all(entry["speed"]["step"] > 0 and entry["speed"]["memory"] > 50e6 for entry in learned)
     assert "To do: 2 trainings" in command(folder, "plan", *TASKS, "--seeds", "3")
+
+
+def test_a_launch_writes_down_the_energy_that_its_machine_tells(
+    folder: Path, launched: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = count(1)
+
+    def read() -> dict[str, Reading]:
+        return {"intel-rapl:0": Reading(1000.0 * next(looks), 1e6)}
+
+    meter = Meter((read,))
+    monkeypatch.setattr(session, "energy_meter", lambda dispatch: meter)
+    command(folder, "run", *TASKS, "--force", "mine/narrow", "--format", "md", "--output", str(folder / "energy.md"))
+    record = Record.from_mapping(json.loads((folder / "runs" / "last_run.json").read_text())["launch"])
+    assert record.energy == meter.joules
+    assert record.energy is not None
+    assert record.energy >= 1000.0
+    assert record.energy_of == "processors"
+    report = (folder / "energy.md").read_text()
+    assert "energy (kWh)" in report
+    assert "kWh in 1 of 2 launches on record, counted by processors themselves" in report
+
+
+@pytest.mark.parametrize("dispatch", ["ray", "slurm"])
+def test_the_energy_of_jobs_elsewhere_is_not_measured(dispatch: str) -> None:
+    assert session.energy_meter(dispatch).counters == ()
+    assert session.energy_meter("processes").counters != ()

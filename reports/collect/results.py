@@ -12,6 +12,7 @@ from ablations.launches import Record
 from ablations.planning.frozen_plan import FrozenPlan
 from ablations.protocol.looks import Look
 from ablations.protocol.looks import in_order as looks_in_order
+from reports.collect.computing.accounted import Computing
 from reports.collect.correctness import Correctness
 from reports.collect.tracked_runs import FINISHED
 
@@ -74,6 +75,7 @@ class Results:
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
         unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
+        computing: All runs of the plan's studies with their time, also those that no number comes from.
         looks: The looks at the results of the plan's studies, the first one first.
         frozen: The plans that were frozen before the runs and concern this one, the oldest first.
     """
@@ -88,6 +90,7 @@ class Results:
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
+    computing: Computing = field(default_factory=Computing)
     looks: tuple[Look, ...] = ()
     frozen: tuple[FrozenPlan, ...] = ()
 

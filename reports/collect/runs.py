@@ -20,6 +20,7 @@ from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT
 from ablations.stores.addresses import shown
 from reports.collect.attention import attention_rows
+from reports.collect.computing.account import account
 from reports.collect.correctness import compared_by_image, correct_images
 from reports.collect.curves import curve_rows
 from reports.collect.identity import contradiction
@@ -82,6 +83,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         costs=_cell_frame(plan.cost_cells, chosen),
         correctness=correctness,
         unlearned=_unlearned(plan, finished),
+        computing=account(plan, tracked, {run.run_id for run in finished.values()}),
     )
     return results.with_looks(looks_of(plan, tracked)).with_frozen(frozen)
 

@@ -36,7 +36,8 @@ class TrackedRun:
 
     Attributes:
         status: `FINISHED`, or another of MLflow's in lower case.
-        ended: When it ended, or else began, in milliseconds since 1970.
+        began: In milliseconds since 1970, 0 if unknown.
+        ended: When it ended, or else began, likewise.
         kind: Kind of its node, or `study` for the summary of a study; empty if unknown.
         seed: `None` if its tag is no number.
         commit: Empty if unknown.
@@ -54,6 +55,7 @@ class TrackedRun:
     artifact_uri: str
     status: str
     deleted: bool
+    began: int
     ended: int
     kind: str
     fingerprint: str
@@ -85,6 +87,7 @@ class TrackedRun:
             artifact_uri=info.artifact_uri,
             status=str(info.status).lower(),
             deleted=info.lifecycle_stage != "active",
+            began=int(info.start_time or 0),
             # A run that goes on, or was killed, has no end.
             ended=int(info.end_time or info.start_time or 0),
             kind=tags.get(names.TAG_KIND, ""),

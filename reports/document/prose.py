@@ -113,8 +113,12 @@ def _counts(plan: Plan, results: Results) -> str:
     for kind, nodes in _nodes_by_kind(plan, "evaluations of their checkpoints").items():
         if nodes:
             counts.append(f"{len(fingerprints & nodes.keys())} of {len(nodes)} {kind}")
+    words = f"{_joined(counts)} are behind {len(plan.cells)} table cells"
+    if results.computing.runs:
+        # The computing has a line of its own, which counts all attempts and devices.
+        return words
     minutes = float(results.runs["seconds"].sum()) / 60
-    return f"{_joined(counts)} are behind {len(plan.cells)} table cells; {minutes:.1f} minutes of computing"
+    return f"{words}; {minutes:.1f} minutes of computing"
 
 
 def _nodes_by_kind(plan: Plan, evaluations: str = "evaluations") -> dict[str, Mapping[str, Node]]:

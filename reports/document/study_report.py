@@ -17,6 +17,8 @@ from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.content.plan_words import MOST_TOLD_APART, looks_words, network_titles, short_titles, trials_of
 from reports.document import prose
+from reports.document.checklist import checklist_section
+from reports.document.computing import computing_fact, computing_section
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
 from reports.figures.effects import effects_figure
@@ -110,6 +112,8 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
         facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
     facts += protocol_facts(plan, results)
     facts += launch_facts(results)
+    if results.computing.runs:
+        facts.append(("Computing", computing_fact(results.computing)))
     if canaries:
         facts.append(("Canaries", canary_facts(canaries)))
     if plan.trials:
@@ -358,4 +362,8 @@ def _appendix(
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))
+    computing = computing_section(results)
+    if computing is not None:
+        yield computing
+        yield checklist_section(plan, results, summaries, claims)
     yield Section("Fingerprints and runs", (appendix.provenance(plan, results),))

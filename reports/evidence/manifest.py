@@ -78,6 +78,7 @@ def manifest(
         "plugins": plugins_in(plan),
         "networks": _networks(plan),
         "runs": _runs(plan, results),
+        "computing": results.computing.as_mapping(),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": rows,
         "claims": claims,
@@ -88,7 +89,7 @@ def manifest(
     content["looks"] = [look.as_mapping() for look in results.looks]
     content["frozen"] = [frozen.content for frozen in results.frozen]
     content["deviations"] = list(deviations(plan, results))
-    for optional in ("plugins", "networks", "effects", "looks", "frozen", "deviations"):
+    for optional in ("plugins", "networks", "computing", "effects", "looks", "frozen", "deviations"):
         if not content[optional]:
             # Left out, so that older manifests keep their layout and digest.
             del content[optional]

@@ -9,13 +9,16 @@ from ablations.launches import Record, duration, range_words
 from reports.collect.results import Results
 from reports.content.blocks import Column, Missing, Table, TableCell, Text
 from reports.content.plan_words import plural
-from reports.tables.cells import TableRow, columns_of, number_cell, text_cells
+from reports.tables.cells import TableRow, columns_of, number_cell, text_cells, visible_columns
 
 _CAPTION = (
     "Wall time of the launches that the numbers were made in. A range was to cover nine of ten launches; it comes from "
     "a few timed steps per network, or from earlier trainings on the machine. The ratio is actual over likely time; a "
     "launch that failed in part, was stopped or shared its work has none."
 )
+_ENERGY_CAPTION = " Energy is that of the whole machine meanwhile, as far as it counts it."
+_ENERGY = "energy (kWh)"
+JOULES_PER_KWH = 3.6e6
 
 
 def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:
@@ -36,13 +39,19 @@ def launches_table(results: Results) -> Table | None:
     """Return a row per launch, or `None` if none is known."""
     if not results.launches:
         return None
-    columns = (
+    all_columns = (
         *columns_of("text", "began (UTC)", "studies"),
         *columns_of("mark", "nodes", "workers"),
         *columns_of("text", "estimated", "took"),
         Column("ratio", "number"),
+        Column(_ENERGY, "number"),
     )
-    return Table("Launches", _CAPTION, columns, tuple(map(_row, results.launches)))
+    tells_energy = any(launch.energy is not None for launch in results.launches)
+    columns, rows = visible_columns({_ENERGY: tells_energy}, all_columns, map(_row, results.launches))
+    caption = _CAPTION
+    if tells_energy:
+        caption += _ENERGY_CAPTION
+    return Table("Launches", caption, columns, rows)
 
 
 def _row(launch: Record) -> TableRow:
@@ -56,4 +65,5 @@ def _row(launch: Record) -> TableRow:
         estimated,
         Text(duration(launch.actual)),
         number_cell(launch.ratio, 2),
+        number_cell(math.nan if launch.energy is None else launch.energy / JOULES_PER_KWH, 4),
     )

@@ -21,6 +21,7 @@ from runners.console.display import make_display
 from runners.console.progress import Summary
 from runners.console.terminal import console
 from runners.dispatch import Dispatcher, make_dispatcher
+from runners.energy import Meter, measured
 from runners.estimates.forecast import Forecaster
 from runners.launching.announce import announce
 from runners.launching.launch import Launch
@@ -43,6 +44,7 @@ from runners.workers.preflight import find_problem
 
 _UNBEGUN_SECONDS, _CLUSTER_SECONDS = 2.0, 60.0
 """The longest that an orderly end may take before anything was begun, and where jobs of a cluster must be cancelled."""
+_CLUSTERS = ("ray", "slurm")
 _NAMED = 8
 """The most trainings with a checkpoint that are named after an interrupt."""
 
@@ -90,23 +92,34 @@ def launch(
         # A retry continues with a store that is half made, or with results that are half taken over.
         plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, settings.plugins))
         history, source = History(runs_dir), _source(plan)
+        meter = energy_meter(settings.dispatch.name)
         with history.recording(whole, name, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
             plan = retrying(partial(_with_lost_weights, plan, history, states))
             estimate = None
             if plan.missing:
                 estimate = announce(plan, forecaster, dispatcher, settings.plugins)
-            stop_seconds = _CLUSTER_SECONDS if settings.dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
+            stop_seconds = _CLUSTER_SECONDS if settings.dispatch.name in _CLUSTERS else interrupts.STOP_SECONDS
             interrupts.set_farewell(partial(_farewell, plan, states, command), stop_seconds)
             with make_display(console()) as display:
                 tracking = TrackingWorker(source, tracker, display.note)
                 longest_first = forecaster.longest_first(plan)
-                summary = Launch(longest_first, states, dispatcher, tracking, display, settings, name=name).run()
+                with measured(meter):
+                    summary = Launch(longest_first, states, dispatcher, tracking, display, settings, name=name).run()
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, states, name, estimate, summary)
+    if meter.joules is not None:
+        record = replace(record, energy=round(meter.joules, 3), energy_of=meter.parts)
     remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
+
+
+def energy_meter(dispatch: str) -> Meter:
+    """Return the meter of a launch; it has no counters where the tasks run on other machines."""
+    if dispatch in _CLUSTERS:
+        return Meter(())
+    return Meter()
 
 
 def _set_common_aside(runs_dir: Path) -> None:

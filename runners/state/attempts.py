@@ -45,6 +45,7 @@ class Attempt:
         outcome: `running` also for a process that died without writing another.
         failure: `kind`, `message` and `cause` if it failed or was killed.
         micro_batch: Images per pass of a training, or `None` for other nodes.
+        machine: Its device and processor (`runners.provenance.machine`), or `None` before they are known.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Attempt:
     outcome: AttemptOutcome = "running"
     failure: Mapping[str, Any] | None = None
     micro_batch: Count | None = None
+    machine: Mapping[str, str] | None = None
 
     @property
     def token(self) -> str:
@@ -77,6 +79,15 @@ class Attempt:
     def is_orphan(self) -> bool:
         """True if the attempt has not noted its end and its process ran on this machine and is dead."""
         return self.is_running and self.process.is_dead
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds until its end. Of an attempt that has not noted its end, those until its last sign of life."""
+        if self.ended is not None:
+            # The clock may have been set back meanwhile.
+            return max(0.0, self.ended - self.began)
+        # A lower bound: the process lived for up to one more beat.
+        return max(0, self.beat) * self.lease_seconds / _BEATS_PER_LEASE
 
     def is_over(self, watched: str = "") -> bool:
         """Return True if another attempt may begin.
@@ -169,8 +180,10 @@ def declare_dead(
     folder: Path, attempt: Attempt, outcome: AttemptOutcome, failure: Mapping[str, Any] | None = None
 ) -> None:
     """End an attempt for its process, which the launcher knows is dead; do nothing where the disk is full."""
+    # An attempt whose result was lost later has noted its end, and its time ends there.
+    ended = time.time() if attempt.ended is None else attempt.ended
     with suppress(OutputError):
-        _write(folder, replace(attempt, ended=time.time(), outcome=outcome, failure=failure))
+        _write(folder, replace(attempt, ended=ended, outcome=outcome, failure=failure))
 
 
 def _write(folder: Path, attempt: Attempt) -> None:

@@ -33,9 +33,13 @@ def note_tag(text: str) -> dict[str, str]:
 
 
 def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags of a finished run about its measurement: versions, device, micro-batch, outcome, digest."""
+    """Return the tags of a finished run about its measurement: versions, memory, micro-batch, outcome, digest."""
     environment = {**result.get("versions", {}), "device": result.get("device", "unknown")}
     tags = {names.TAG_VERSIONS: canonical_json(environment)}
+    memory = {"main": result.get("peak_memory"), "gpu": result.get("peak_gpu_memory")}
+    if memory["main"] is not None:
+        peaks = {name: peak for name, peak in memory.items() if peak is not None}
+        tags[names.TAG_PEAK_MEMORY] = canonical_json(peaks)
     if "micro_batch" in result:
         tags[names.TAG_MICRO_BATCH] = str(result["micro_batch"])
     proposal = state.proposal()
@@ -46,6 +50,14 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
     if correctness is not None and correctness.get("fingerprint", state.fingerprint) == state.fingerprint:
         tags[names.TAG_CORRECTNESS] = correctness["sha256"]
     return tags
+
+
+def machine_tag(state: NodeState) -> dict[str, str]:
+    """Return the tag of the machine on which the last attempt at a node ran, if the attempt has noted it."""
+    attempt = state.lease()
+    if attempt is None or not attempt.machine:
+        return {}
+    return {names.TAG_VERSIONS: canonical_json(dict(attempt.machine))}
 
 
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:

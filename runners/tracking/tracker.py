@@ -7,6 +7,7 @@ holds the folder's `NodeLock`, so that nobody else writes to the same runs.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ablations import vocabulary as names
 from ablations.planning.nodes import Node, ProposedNode
 from ablations.spec.fingerprint import canonical_json
 from runners.provenance import Commit
+from runners.state.attempts import count_attempts
 from runners.state.files import exclusively
 from runners.state.nodes import NodeState
 from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
@@ -23,6 +25,7 @@ from runners.tracking.groups import group_run
 from runners.tracking.node_tags import (
     dataset_input,
     kind_tags,
+    machine_tag,
     note_tag,
     params_of,
     plugin_tags,
@@ -284,6 +287,7 @@ class Tracker(Experiment):
         if run is not None and run.status == RUNNING:
             # Said before it is ended: a run without a reason would look like one that the user had stopped.
             self.tag(run, note_tag(f"run {finished.run_id} finished first"))
+            self.write(run.run_id, [_attempts_event(state)])
             self.set_status(run, KILLED)
         self.note_end(state, finished.run_id)
 
@@ -355,8 +359,12 @@ class Tracker(Experiment):
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
+        final_events = [result_event]
+        if count_attempts(state.folder) > 1:
+            # The seconds of the result are those of the last attempt alone.
+            final_events.append(_attempts_event(state))
         tags = run.differing(tags)
-        self._write(state, run, self._fresh(state, run), final_events=[result_event], params=params, tags=tags)
+        self._write(state, run, self._fresh(state, run), final_events=final_events, params=params, tags=tags)
         self.put_text(run, record_text(state), names.RECORD_FILE)
         for file in files_of(state):
             self.put_file(run, file)
@@ -377,7 +385,10 @@ class Tracker(Experiment):
         run = self._writable_run(state)
         if run is None:
             return
-        self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
+        tags = machine_tag(state)
+        if reason:
+            tags |= note_tag(reason)
+        self._write(state, run, self._fresh(state, run), final_events=[_attempts_event(state)], tags=tags)
         if state.log_file.exists():
             self.put_file(run, state.log_file)
         self.set_status(run, status)
@@ -405,6 +416,21 @@ def _ending_tags(state: NodeState) -> dict[str, str]:
     digests = {file.name: digest_of_file(file) for file in files_of(state)}
     digests[names.RECORD_FILE] = digest_of_text(record_text(state))
     return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}
+
+
+def _attempts_event(state: NodeState) -> dict[str, Any]:
+    """Return the event with the number and the wall seconds of all attempts at a node.
+
+    Its step is their number: what is written after a later attempt is the last value of the metric then.
+    """
+    attempts, result = state.attempts(), state.result()
+    seconds = [attempt.seconds for attempt in attempts]
+    time_stamp = max((attempt.ended or attempt.began for attempt in attempts), default=0.0)
+    if attempts and result is not None:
+        # A worker notes the end of its attempt after the result, so that it may not be there yet.
+        seconds[-1], time_stamp = result["seconds"], result["time"]
+    metrics = {names.ATTEMPTS: float(len(attempts)), names.ATTEMPT_SECONDS: math.fsum(seconds)}
+    return {"step": len(attempts), "time": int(time_stamp * 1000), "metrics": metrics}
 
 
 def _generation(state: NodeState) -> str:

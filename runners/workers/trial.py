@@ -82,6 +82,9 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
 
     measure.forget_peak()
 
+    device = str(measure.choose_device(task.device))
+    # Noted at the start: an attempt that fails leaves no result to say where its time went.
+    lease.note(machine={**machine(device), "threads": str(task.threads), "device": device})
     training_fields: dict[str, Any] = {}
     if isinstance(node, ProposedNode):
         proposed_training.settle_values(node, state, task)
@@ -100,7 +103,6 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
             "cost": measure.run_cost,
         }
         metrics = runners[node.kind](node, state, task)
-    device = str(measure.choose_device(task.device))
     lease.check()
     environment = {**versions(), **machine(device)}
     state.finish(

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from pypdf import PdfWriter
 from pypdf.annotations import FreeText
 
+from ablations import vocabulary as names
 from ablations.errors import ReportError
 from ablations.launches import Record
 from ablations.planning.optimisation_plans import make_tuning_plan
@@ -26,6 +27,7 @@ from ablations.spec.fingerprint import canonical_json, digest
 from ablations.study import Study
 from reports import make_report
 from reports.analysis.summary import summarize
+from reports.collect.computing.accounted import Computing
 from reports.collect.runs import collect
 from reports.content.blocks import Document, Figure, Number, Table
 from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, with_manifest
@@ -260,6 +262,41 @@ def test_launches_of_later_do_not_matter_and_forgotten_ones_are_told(
     assert found.notes == ("the store has no record of launch x any more: its times are not checked",)
     known = (replace(then, actual=10.5), later)
     assert "launches, x, actual: 9.5 in the report, 10.5 from the runs" in check(path, own).differences
+
+
+def test_the_computing_of_a_report_is_that_of_its_time(make_store: Callable[[], Store], plan: Plan, out: Path) -> None:
+    store = make_store()
+    fill(store, plan)
+    path = make_report(plan, store.uri, ("html",), out, maker=MAKER)["html"]
+    study = {names.study_tag("temperature"): "tau_30", names.TAG_KIND: "trial"}
+    experiment = names.experiment_name("smoke", "fashion_mnist_mini")
+    # A later failure and one that the report hides: neither makes another report of its own runs.
+    store.raw(experiment, "later", study, {}, status="FAILED", start=1_800_000_000_000)
+    assert check(path, store) == replace(check(path, store), differences=(), notes=())
+    earlier = store.raw(experiment, "earlier", study, {}, status="FAILED", start=1_600_000_000_000)
+    found = check(path, store)
+    assert found.differences == ()
+    (note,) = found.notes
+    assert note.startswith(
+        "computing, runs of these studies that ended before the report's newest and are not in it: 1"
+    )
+    # Now of its report, whose time is then held against the store.
+    path = make_report(plan, store.uri, ("html",), out, maker=MAKER)["html"]
+    MlflowClient(store.uri).log_metric(earlier, names.ATTEMPT_SECONDS, 77.0)
+    lines = check(path, store).differences
+    assert f"computing, {earlier}, seconds: 1.0 in the report, 77.0 from the runs" in lines
+
+
+def test_a_report_of_before_computing_was_told_is_made_again_without_it(
+    carrying: Document, own: Store, plan: Plan, out: Path
+) -> None:
+    results = replace(collect(plan, own.uri), computing=Computing())
+    document = document_of(plan, results)
+    content = manifest(plan, results, summarize(plan, results), document, made_by(MAKER))
+    assert "computing" not in content
+    path = get_renderer("html")(with_manifest(document, content, plan, results), out, "report")
+    found = check(path, own)
+    assert (found.differences, found.notes) == ((), ())
 
 
 def test_a_store_without_any_of_the_runs(honest: Files, make_store: Callable[[], Store]) -> None:

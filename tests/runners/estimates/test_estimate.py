@@ -321,6 +321,17 @@ def test_a_record_survives_being_written() -> None:
     assert Record.from_mapping(unknown.as_mapping()) == unknown
     assert math.isnan(unknown.ratio)
     assert math.isnan(record(3.0, 2.0, is_whole=False).ratio)
+    counted = replace(first, energy=3.6e6, energy_of="processors")
+    assert Record.from_mapping(counted.as_mapping()) == counted
+    # Records of machines that do not tell their energy stay as earlier versions wrote them.
+    assert not first.as_mapping().keys() & {"energy", "energy_of"}
+
+
+@pytest.mark.parametrize("energy", [-1.0, math.nan, math.inf])
+def test_a_record_with_an_energy_that_cannot_be_is_none(energy: float) -> None:
+    values = Record("a", 12.5, (), 7, 2, None, 2.5, energy=1.0, energy_of="GPUs").as_mapping()
+    with pytest.raises(ValueError, match="an energy that cannot be"):
+        Record.from_mapping({**values, "energy": energy})
 
 
 @pytest.mark.parametrize(

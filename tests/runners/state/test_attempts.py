@@ -100,6 +100,27 @@ def test_a_block_that_is_left_by_an_exception_ends_the_attempt_as_interrupted(tm
     assert _last(tmp_path).outcome == "interrupted"
 
 
+def test_the_time_of_an_attempt_ends_with_it_or_with_its_last_sign_of_life() -> None:
+    ended = Attempt(1, began=1000.0, ended=1012.5, outcome="failed")
+    assert ended.seconds == 12.5
+    # Twelve beats are the length of a lease.
+    killed = Attempt(2, began=1000.0, beat=6, lease_seconds=60.0)
+    assert killed.seconds == 30.0
+    assert replace(killed, beat=-1).seconds == 0.0
+    # The clock was set back, which must not make the sum smaller.
+    assert replace(ended, ended=990.0).seconds == 0.0
+
+
+def test_an_attempt_whose_result_is_lost_later_keeps_its_end(tmp_path: Path) -> None:
+    with _take(tmp_path) as lease:
+        lease.note(machine={"device": "cpu", "processor": "x"})
+        lease.end("finished")
+    first = _last(tmp_path)
+    leases.declare_dead(tmp_path, first, "failed", {"kind": "DamagedResult", "message": "", "cause": "input_output"})
+    assert (_last(tmp_path).outcome, _last(tmp_path).ended) == ("failed", first.ended)
+    assert _last(tmp_path).machine == {"device": "cpu", "processor": "x"}
+
+
 def test_a_launch_that_begins_a_node_again_does_not_wait_for_its_own_worker_that_is_gone(tmp_path: Path) -> None:
     first = _take(tmp_path, "one")
     assert Lease.take(tmp_path, "two") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ablations.registry import get_study
 from ablations.spec.parts import Intervention
 from ablations.summary_rows import SummaryRow
 from runners.provenance import Commit
+from runners.state.attempts import Attempt, attempt_file, attempts_folder
+from runners.state.files import write_json
 from runners.state.nodes import NodeState
 from runners.tracking import Tracker, prepare_store, write_study_summary
 from runners.tracking.store import reason
@@ -148,6 +151,48 @@ def test_a_stopped_run_says_why_and_is_continued_later(
     assert run.info.status == "FINISHED"
     assert run.data.tags["abl.study.late"] == "v"
     assert [step for step, _ in _history(tracker, node.fingerprint, "train/loss")] == [1, 2]
+
+
+def _attempt(state: NodeState, number: int, began: float, ended: float | None, outcome: str, **more: Any) -> None:
+    """Write the file of an attempt as its process would."""
+    attempts_folder(state.folder).mkdir(parents=True, exist_ok=True)
+    attempt = Attempt(number, began=began, ended=ended, outcome=outcome, **more)  # type: ignore[arg-type]
+    write_json(attempt_file(state.folder, number), asdict(attempt))
+
+
+def test_all_attempts_at_a_node_are_counted(tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial()
+    state = _measured(bench, node, epochs=1)
+    machine = {"device": "cpu", "processor": "a processor"}
+    _attempt(state, 1, 1000.0, 1007.0, "failed", machine=machine)
+    tracker.begin(node, state, {})
+    tracker.stop(state, "FAILED", "no memory")
+    metrics, tags = _run(tracker, node.fingerprint).data.metrics, _run(tracker, node.fingerprint).data.tags
+    assert (metrics[names.ATTEMPTS], metrics[names.ATTEMPT_SECONDS]) == (1.0, 7.0)
+    assert tags[names.TAG_VERSIONS] == '{"device":"cpu","processor":"a processor"}'
+    # Killed without a word after three beats of five seconds; then resumed, and its end is not noted yet.
+    _attempt(state, 2, 2000.0, None, "running", beat=3)
+    _attempt(state, 3, 3000.0, None, "running", beat=1)
+    tracker.begin(node, state, {})
+    state.append_event(2, {"train/loss": 0.5})
+    state.finish({"test/top1": 1.0}, 12.0)
+    tracker.finish(state)
+    metrics = _run(tracker, node.fingerprint).data.metrics
+    assert metrics["seconds"] == 12.0
+    assert (metrics[names.ATTEMPTS], metrics[names.ATTEMPT_SECONDS]) == (3.0, 7.0 + 15.0 + 12.0)
+    assert _history(tracker, node.fingerprint, names.ATTEMPT_SECONDS) == [(1, 7.0), (3, 34.0)]
+
+
+def test_a_single_attempt_that_made_the_result_is_told_by_the_result(tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial()
+    state = _measured(bench, node)
+    _attempt(state, 1, 1000.0, 1020.0, "finished")
+    tracker.begin(node, state, {})
+    state.finish({"test/top1": 1.0}, 12.0, peak_memory=3_000)
+    tracker.finish(state)
+    run = _run(tracker, node.fingerprint)
+    assert names.ATTEMPT_SECONDS not in run.data.metrics
+    assert run.data.tags[names.TAG_PEAK_MEMORY] == '{"main":3000}'
 
 
 def test_a_reused_run_is_tagged_with_the_new_study(tracker: Tracker, bench: Bench) -> None:
