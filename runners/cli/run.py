@@ -79,13 +79,14 @@ def run(
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
+    selection = frozen.completed(selection)
+    complete_invocation(**selection.as_options())
     _check_until_decided(selection, budget, options, forced)
     began = time.monotonic()
     runs_dir = selection.runs_dir
     dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
     prepare_workers(dispatch)
-    selection = frozen.completed(selection)
     plugins = selection.load_plugins()
     plan, states = find_plan(selection), StateStore(selection.layout.state)
     forecaster = Forecaster(runs_dir, dispatch)

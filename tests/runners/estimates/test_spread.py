@@ -7,9 +7,10 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ablations.claims import better_than
+from ablations.claims import Contrast, better_than
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS
@@ -47,6 +48,17 @@ def test_without_results_it_is_typical_of_the_preset(tmp_path: Path) -> None:
     assert (spread.sd, spread.is_typical) == (TYPICAL["quick"], True)
     # At this preset, two temperatures on which no claim rests are left out.
     assert spread.rows == len(plan.studies[0].variants)
+
+
+def test_the_mean_of_several_rows_varies_less(tmp_path: Path) -> None:
+    plan = temperature()
+    sides = Contrast(better=("tau_10", "tau_30"), worse=("static", "tau_1"))
+    spread = spread_of(plan, StateStore(tmp_path), plan.studies[0], sides, "")
+    assert spread is not None
+    # Rows vary apart: the variance of each side is half of one row's.
+    generator = np.random.default_rng(1)
+    rows = generator.normal(0, TYPICAL["quick"] / math.sqrt(2), (4, 200_000))
+    assert spread.sd == pytest.approx((rows[:2].mean(0) - rows[2:].mean(0)).std(), rel=0.01)
 
 
 def test_the_typical_spread_is_that_of_the_measurements_in_the_documentation() -> None:
