@@ -6,6 +6,7 @@ beside. Two of the three kinds of contrast are judged by the size of interest, w
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -83,6 +84,10 @@ class Claim(Frozen):
         for contrast in self.contrasts:
             variants |= dict.fromkeys(contrast.variants)
         return tuple(variants)
+
+    def contrasts_between(self, variants: Collection[str]) -> tuple[Contrast, ...]:
+        """Return the contrasts that some variants suffice for: a preset may leave variants out."""
+        return tuple(contrast for contrast in self.contrasts if set(contrast.variants) <= set(variants))
 
 
 def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast, ...]:

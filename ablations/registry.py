@@ -37,6 +37,7 @@ _BUILT_IN = (
     "trained_aggregation",
     "reduction",
     "attention_profile",
+    "variance",
     "cost",
 )
 _builders: dict[str, Builder] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -19,7 +19,7 @@ from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
 from ablations.spec.parts import Frozen, PositiveFloat
-from ablations.spec.settings import flatten
+from ablations.spec.settings import SOURCES, flatten, varied_sources
 from ablations.variants import Changes, InspectedNetwork, MisplacedError, Name, Reason, Scale, Text, Variant
 from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1, usual_size_of_interest
 
@@ -48,6 +48,9 @@ class Study(Frozen):
         scales: The form of the study by preset.
         equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
         selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
+        compares: `means`, or `variances` for a study of where the spread between repeats comes from. Its reference
+            varies several sources of randomness together and every other row some of them, while the row's own
+            settings fix the others (`spec.settings.SOURCES`); no difference of means is taken.
         with_cost: Whether the network of each variant is counted and timed as well as trained, for a table of costs
             and the figure of the metric against multiply-adds.
         allow: Lints that are meant (`names.LINTS`), each with the reason.
@@ -77,6 +80,7 @@ class Study(Frozen):
     equal_size: bool = False
     selects: bool = False
     with_cost: bool = False
+    compares: Literal["means", "variances"] = "means"
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
@@ -163,6 +167,8 @@ class Study(Frozen):
         self._check_claims(names)
         self._check_scales(names)
         self._check_nuisance()
+        if self.compares_variances:
+            self._check_sources()
         return self
 
     def _check_factorial(self) -> None:
@@ -214,6 +220,32 @@ class Study(Frozen):
                     if key in row.changes:
                         reason = f"{kind} {row.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
                         raise MisplacedError(("nuisance", key), reason)
+
+    def _check_sources(self) -> None:
+        location = ("compares",)
+        if self.networks or self.is_about_cost:
+            raise MisplacedError(location, "variances are those of trainings. Leave networks and metrics of cost out.")
+        for field in ("claims", "selects", "equal_size", "with_cost", "factorial"):
+            if getattr(self, field):
+                reason = f"the study compares variances, and {field} is about the means of its rows. Leave it out."
+                raise MisplacedError((field,), reason)
+        together = varied_sources({**self.baseline, **self.variant(self.reference).changes})
+        for index, variant in enumerate(self.variants):
+            for key in variant.changes:
+                if key not in SOURCES:
+                    reason = (
+                        f"variant {variant.name!r} sets {key}, and shares of a variance are of one and the same "
+                        f"training. Put it into the baseline; a row sets only {', '.join(SOURCES)}."
+                    )
+                    raise MisplacedError(("variants", index), reason)
+            varied = varied_sources({**self.baseline, **variant.changes})
+            if variant.name != self.reference and not (varied and varied < together):
+                listed = ", ".join(sorted(varied)) or "none"
+                reason = (
+                    f"variant {variant.name!r} varies {listed}, and the reference {', '.join(sorted(together))}. "
+                    "Each row varies some of the sources of the reference, and not all of them."
+                )
+                raise MisplacedError(("variants", index), reason)
 
     def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
@@ -321,6 +353,11 @@ class Study(Frozen):
     def is_on_checkpoint(self) -> bool:
         """True if the user put networks that were trained elsewhere in the place of its own."""
         return self._on_checkpoint
+
+    @property
+    def compares_variances(self) -> bool:
+        """True if it asks where the spread between repeats comes from, and not how means differ."""
+        return self.compares == "variances"
 
     @property
     def is_about_cost(self) -> bool:

@@ -32,6 +32,8 @@ TAG_LOOKS = "abl.looks"
 """On a study's summary run, a JSON list: each look at the results so far (`protocol.looks.Look`)."""
 TAG_STOPPING = "abl.stopping"
 """On a study's summary run, if seeds were added until claims were decided: their largest number (`max_seeds`)."""
+TAG_FIRST_SEEDS = "abl.first_seeds"
+"""On the same runs: the number of seeds at the first look, which fixes all looks; `TAG_SEEDS` has that of the last."""
 TAG_FROZEN = "abl.frozen"
 """On a study's summary run, if its plan was frozen: the SHA-256 of the frozen plan."""
 TAG_VERSIONS = "abl.versions"
@@ -135,8 +137,9 @@ COST_LATENCY_RATIO = "cost/latency_ratio"
 COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
 
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"
-P_VALUE, P_HOLM = ".p", ".p_holm"
-"""Of a paired difference: by its interval, and corrected over the table it stands in."""
+P_VALUE, P_HOLM, P_BETTER = ".p", ".p_holm", ".p_better"
+"""Of a paired difference: by its interval, and corrected over the table it stands in; and the probability that a repeat
+of the row is better than one of the reference."""
 DELTA_PREFIX = "delta."
 
 STUDY_METRICS = {

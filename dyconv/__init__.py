@@ -5,7 +5,7 @@ It imports none of the project's other packages. Its public names are those list
 
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
-from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
+from dyconv.base import DynamicLayer, dynamic_layers, set_forward_seed, set_forward_step, set_temperature
 from dyconv.checkpoints.layouts import KeyRule, Layout, available_layouts, register_layout
 from dyconv.checkpoints.loading import load_checkpoint
 from dyconv.checkpoints.report import LoadedTensor, LoadReport
@@ -110,6 +110,7 @@ __all__ = [
     "register_layer",
     "register_layout",
     "register_model",
+    "set_forward_seed",
     "set_forward_step",
     "set_temperature",
 ]

@@ -217,6 +217,18 @@ def set_forward_step(model: nn.Module, step: int) -> int:
     return len(layers)
 
 
+def set_forward_seed(model: nn.Module, seed: int) -> int:
+    """Let random strategies draw from `seed` instead of the one the network was built from; return their layers.
+
+    The number of dynamic layers is returned, as by `set_forward_step`; the number of the next pass stays.
+    """
+    layers = [layer for _, layer in dynamic_layers(model)]
+    for layer in layers:
+        for aggregator in layer.aggregators.values():
+            aggregator.context.forward_pass.seed = seed
+    return len(layers)
+
+
 def checked_temperature(value: float, normalization: str = "softmax") -> float:
     """Return `value` as a float.
 

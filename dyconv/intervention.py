@@ -59,7 +59,7 @@ def intervene(
     selected = select_layers(infos, where)
     if temperature is not None and not any(layers[info.name].reads_temperature for info in selected):
         raise ArgumentError(
-            f"none of the {len(selected)} layers that are meant reads a temperature (their attention is no softmax): "
+            f"none of the {len(selected)} layers that are meant reads a temperature (softmax and tempered sigmoid do): "
             "leave temperature out"
         )
     if attention is not None:

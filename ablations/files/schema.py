@@ -70,6 +70,11 @@ def study_schema() -> dict[str, Any]:
                 "type": "boolean",
                 "description": "Whether the network of each variant is counted and timed.",
             },
+            "compares": {
+                "enum": ["means", "variances"],
+                "default": "means",
+                "description": "Whether rows are compared by their means, or by their variances over the seeds.",
+            },
             "allow": _reasons("Lints that are meant, each with the reason."),
             "nuisance": _nuisance(),
         },

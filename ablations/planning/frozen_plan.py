@@ -90,7 +90,7 @@ class FrozenPlan:
         seeds = {study.name: request.seeds_of(study) for study in plan.studies}
         stopping: Json = {"rule": "fixed", "seeds": seeds}
         if request.stopping is not None:
-            looks = {study: list(request.stopping.looks(count)) for study, count in seeds.items()}
+            looks = {study.name: list(request.looks_of(study) or (seeds[study.name],)) for study in plan.studies}
             stopping = {"rule": "until decided", "max_seeds": request.stopping.max_seeds, "looks": looks}
         content: Json = {
             "format": FORMAT,

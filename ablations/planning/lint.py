@@ -25,6 +25,9 @@ from ablations.study import Study, Variant
 EQUAL_SIZE = 0.02
 """Networks are of equal size if the largest has at most this share more parameters than the smallest."""
 
+_FOR_VARIANCES = 8
+"""With so many seeds per row the 95 % interval of a ratio of two variances, F(7, 7), is a factor of 4.99 either way."""
+
 _TEMPERATURE = "train.temperature"
 _NO_FACTORS = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
 """Settings that change where and how something is computed, and not the result."""
@@ -147,6 +150,9 @@ def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
 
 
 def _several_factors(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    # Rows that fix several sources of randomness differ in nothing that they are trained with.
+    if study.compares_variances:
+        return
     reference = nodes.get(study.reference)
     for variant in study.variants:
         if reference is None or variant.name not in nodes:
@@ -284,8 +290,14 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
     # Counts have no spread, and a single row is compared with nothing.
     if study.trains_nothing or not comparisons:
         return
+    if study.compares_variances:
+        yield from _few_for_variances(study, plan)
+        return
     # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
+    for look in plan.request.looks_of(study):
+        # Seeds are added up to the last look.
+        seeds = max(seeds, look)
     if seeds < needed:
         size = smallest_effect(seeds, comparisons)
         if math.isinf(size):
@@ -300,6 +312,20 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
             study.name,
             f"with {seeds} seed{'s' if seeds > 1 else ''} {consequence}. With {needed} seeds (--seeds {needed}) "
             f"{smallest_effect(needed, comparisons):.1f} times would do.",
+        )
+
+
+def _few_for_variances(study: Study, plan: Plan) -> Iterator[Lint]:
+    seeds = plan.request.seeds_of(study)
+    if seeds < _FOR_VARIANCES:
+        consequence = "no row has a variance"
+        if seeds > 1:
+            consequence = "the interval of a share of the variance reaches beyond a fifth and five times the share"
+        yield Lint(
+            "few-seeds",
+            study.name,
+            f"with {seeds} seed{'s' if seeds > 1 else ''} {consequence}. With {_FOR_VARIANCES} seeds "
+            f"(--seeds {_FOR_VARIANCES}) it reaches from a fifth to five times.",
         )
 
 

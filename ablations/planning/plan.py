@@ -99,6 +99,19 @@ class Plan:
         return count
 
     @property
+    def primary_claims(self) -> int:
+        """The number of primary claims that a report plans, each once per inspected network.
+
+        What counts is what the plan asks, not what could be judged: levels must not depend on the results.
+        """
+        claims = 0
+        for study in self.studies:
+            claim = study.primary_claim
+            if claim is not None and claim.contrasts_between([variant.name for variant in study.variants]):
+                claims += len(study.inspected)
+        return claims
+
+    @property
     def all_cells(self) -> tuple[Cell, ...]:
         """The cells of tables, the canaries, and the costs of networks that are trained too."""
         return (*self.cells, *self.canaries, *self.cost_cells)

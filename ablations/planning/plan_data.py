@@ -16,6 +16,7 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import TunedFile, TunedValues, tuned_from_data
 from ablations.presets import get_preset
+from ablations.protocol.stopping import StoppingRule
 from ablations.study import Study
 
 Json = dict[str, Any]
@@ -36,6 +37,10 @@ def request_data(plan: Plan) -> Json:
     # Only where there are any: a report without them is the same bytes as before studies could be left out.
     if plan.left_out:
         data["left_out"] = list(plan.left_out)
+    if request.stopping is not None:
+        data["stopping"] = {"max_seeds": request.stopping.max_seeds}
+    if request.seeds_by_study:
+        data["seeds_by_study"] = dict(request.seeds_by_study)
     return data
 
 
@@ -69,7 +74,15 @@ def plan_of(data: Mapping[str, Any], origin: str) -> Plan:
     """
     try:
         preset = get_preset(data["preset"])
-        request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data, origin))
+        request = Request(
+            preset,
+            data["overrides"],
+            data["seeds"],
+            data["canary"],
+            _tuned(data, origin),
+            stopping=_stopping(data),
+            seeds_by_study=_seeds_by_study(data),
+        )
         studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
         left_out = tuple(data.get("left_out", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -82,6 +95,16 @@ def _tuned(data: Mapping[str, Any], origin: str) -> TunedValues | None:
     if files is None:
         return None
     return tuned_from_data(files, Path(origin))
+
+
+def _stopping(data: Mapping[str, Any]) -> StoppingRule | None:
+    if "stopping" not in data:
+        return None
+    return StoppingRule(int(data["stopping"]["max_seeds"]))
+
+
+def _seeds_by_study(data: Mapping[str, Any]) -> dict[str, int]:
+    return {str(study): int(seeds) for study, seeds in data.get("seeds_by_study", {}).items()}
 
 
 def _first_lines(error: Exception) -> str:

@@ -69,6 +69,9 @@ class Request:
         check_values(self.settings)
         if self.seeds is not None and self.seeds < 1:
             raise SpecError(f"seeds = {self.seeds}: at least one repeat is needed")
+        for study, seeds in self.seeds_by_study.items():
+            if seeds < 1:
+                raise SpecError(f"seeds of study {study!r} = {seeds}: at least one repeat is needed")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -123,7 +126,24 @@ class Request:
         """Return the number of repeats of each variant of `study`; where nothing is trained, once is enough."""
         if study.trains_nothing:
             return 1
-        return self.seeds_by_study.get(study.name) or self.seeds or study.seeds or self.preset.seeds
+        if study.name in self.seeds_by_study:
+            return self.seeds_by_study[study.name]
+        looks = self.looks_of(study)
+        if looks:
+            return looks[0]
+        return self._usual_seeds(study)
+
+    def looks_of(self, study: Study) -> tuple[int, ...]:
+        """Return the numbers of seeds at which a study is judged; none without a stopping rule, or without a claim.
+
+        They begin with the number that the study has without the rule.
+        """
+        if self.stopping is None or study.trains_nothing or study.primary_claim is None:
+            return ()
+        return self.stopping.looks(self._usual_seeds(study))
+
+    def _usual_seeds(self, study: Study) -> int:
+        return self.seeds or study.seeds or self.preset.seeds
 
 
 def is_checkpoint(value: str) -> bool:
@@ -163,6 +183,9 @@ def make_request(
     seeds: int | None,
     canary: bool = False,
     tuned_from: Path | None = None,
+    *,
+    stopping: StoppingRule | None = None,
+    seeds_by_study: Mapping[str, int] | None = None,
 ) -> Request:
     """Return the request that options of the command line make; without a preset it is `quick`."""
     from ablations.files.yaml_source import parse_override
@@ -171,4 +194,5 @@ def make_request(
 
     chosen = get_preset("quick" if preset is None else preset)
     tuned = read_tuned(tuned_from) if tuned_from is not None else None
-    return Request(chosen, dict(map(parse_override, overrides)), seeds, canary, tuned)
+    settings = dict(map(parse_override, overrides))
+    return Request(chosen, settings, seeds, canary, tuned, stopping, dict(seeds_by_study or {}))

@@ -13,7 +13,7 @@ from ablations.planning.applicable import applicable
 from ablations.planning.inspection import choose_networks, recorded_settings
 from ablations.planning.request import Request, who_set
 from ablations.spec.inspected import is_measured, resolve_network
-from ablations.spec.settings import Settings, merge, unread
+from ablations.spec.settings import SOURCES, Settings, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import InspectedNetwork, Study, Variant
 
@@ -120,8 +120,8 @@ def layers(row: Row, request: Request) -> list[Settings]:
     """Return the general settings of a row, the weakest first.
 
     Overrides about the data of trainings (their folder, the cut of their images) must not make the count of a network
-    fail, which is on images of another data set; for a study of cost they are left out. A file of ours says what its
-    network is, over preset and study.
+    fail, which is on images of another data set; for a study of cost they are left out. A study of variances leaves
+    out those that fix a source of randomness. A file of ours says what its network is, over preset and study.
     """
     overrides = request.settings
     if row.checkpoint is not None:
@@ -129,6 +129,8 @@ def layers(row: Row, request: Request) -> list[Settings]:
         return [request.preset.settings, row.study.baseline, recorded, overrides]
     if row.study.is_about_cost and not row.is_measured and "data.name" not in overrides:
         overrides = {key: value for key, value in overrides.items() if _changes_cost(key, request)}
+    if row.study.compares_variances:
+        overrides = {key: value for key, value in overrides.items() if key not in SOURCES}
     return [request.preset.settings, row.study.baseline, overrides]
 
 
@@ -166,6 +168,8 @@ def _check_overrides(rows: Sequence[Row], request: Request) -> None:
 
 
 def _why_unread(key: str, row: Row, request: Request) -> str | None:
+    if row.study.compares_variances and key in SOURCES:
+        return f"study {row.study.name!r} says itself which sources of randomness its rows vary"
     if key in row.changes:
         return f"study {row.study.name!r} sets it itself in every variant"
     if row.is_measured and not is_measured(key):

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ablations.errors import UnknownNameError
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.parts import Frozen, Placement
-from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, is_whole_number, merge, unread
+from ablations.spec.settings import DEFAULTS, SOURCES, Settings, check_values, flatten, is_whole_number, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 
 Number = int | float
@@ -30,8 +30,8 @@ _WARMUP_SHARE = 0.25
 _SAME_DATA = ("data.name", "data.root", "data.download", "data.workers", "data.image_size")
 _SAME_SIZES = ("data.train_images", "data.validation_images", "data.test_images")
 _SAME_EFFORT = ("train.epochs", "train.devices", "train.micro_batch", "train.on_out_of_memory")
-NEVER_NUISANCE = frozenset((*_SAME_DATA, *_SAME_SIZES, *_SAME_EFFORT))
-"""Settings by which one variant would get other images, or more training, than another."""
+NEVER_NUISANCE = frozenset((*_SAME_DATA, *_SAME_SIZES, *_SAME_EFFORT, *SOURCES))
+"""Settings by which one variant would get other images, more training, or a luckier draw than another."""
 
 
 class Factor(Frozen):

@@ -14,7 +14,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -81,6 +83,21 @@ NonNegativeFloat = Annotated[float, Field(ge=0), AfterValidator(lambda value: va
 Share = Annotated[NonNegativeFloat, Field(lt=1)]
 Fraction = Annotated[NonNegativeFloat, Field(le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _split_seed(value: Any) -> Any:
+    # One function for both forms: the errors of a union would name its members, which no user has written.
+    is_seed = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    if value is None or value == "trial" or is_seed:
+        return value
+    raise ValueError(f"must be a seed from 0 to {2**32 - 1}, or 'trial' for the seed of the trial; found {value!r:.60}")
+
+
+SplitSeed = Annotated[
+    int | Literal["trial"] | None,
+    PlainValidator(_split_seed),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, {"const": "trial"}]}),
+]
 
 MAX_OPERATIONS = 16
 """Of RandAugment on one image; there are fourteen kinds."""
@@ -215,10 +232,11 @@ class ModelSpec(Frozen):
         return without_absent(dump(self), "options")
 
 
-def without_absent(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a dump without one of its fields if that is None."""
-    if values.get(name) is None:
-        values.pop(name, None)
+def without_absent(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a dump without those of the named fields that are None."""
+    for name in names:
+        if values.get(name) is None:
+            values.pop(name, None)
     return values
 
 
@@ -243,6 +261,8 @@ class DataSpec(Frozen):
         mixup: Parameter α of mixup's Beta distribution, 0 for none. With `cutmix` too, each batch gets one of the
             two, drawn evenly.
         cutmix: Parameter α of CutMix's Beta distribution, 0 for none.
+        split_seed: The seed that draws the validation images among those of training and validation, `trial` for the
+            trial's own seed; None leaves the data set split as it comes, the same for every trial.
     """
 
     name: Annotated[str, AfterValidator(_known_dataset)] = "fashion_mnist_mini"
@@ -259,6 +279,7 @@ class DataSpec(Frozen):
     rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] | None = 9
     mixup: NonNegativeFloat = 0.0
     cutmix: NonNegativeFloat = 0.0
+    split_seed: SplitSeed = None
 
     @property
     def facts(self) -> DatasetFacts:
@@ -268,6 +289,11 @@ class DataSpec(Frozen):
             DatasetError: The files are missing or not laid out as they must be.
         """
         return facts_of(self.name, self.root, self.image_size, download=bool(self.download))
+
+    @model_serializer(mode="wrap")
+    def _without_absent_seed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints of trainings on the split of the data set are as before it could be drawn anew.
+        return without_absent(dump(self), "split_seed")
 
 
 class TemperatureSpec(Frozen):
@@ -287,6 +313,9 @@ class TrainSpec(Frozen):
             added up before each step. Batch normalisation sees each of these parts by itself. `None` is whole batches.
         on_out_of_memory: Whether a training that runs out of memory fails, or goes on with half as many images at
             once, which is then part of its result.
+        weights_seed: The seed of the initial weights; None is the trial's.
+        order_seed: The seed of all that is drawn during the training: order, augmentation, mixing, dropout and random
+            aggregation; None is the trial's.
     """
 
     epochs: PositiveInt = 10
@@ -306,6 +335,13 @@ class TrainSpec(Frozen):
     precision: Literal["float32", "amp"] = "float32"
     devices: PositiveInt = 1
     temperature: TemperatureSpec | None = TemperatureSpec()
+    weights_seed: Seed | None = None
+    order_seed: Seed | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_seeds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints of trainings whose randomness all comes from the trial's seed are as before it could be fixed.
+        return without_absent(dump(self), "weights_seed", "order_seed")
 
 
 class Intervention(Frozen):

@@ -33,6 +33,13 @@ Settings = Mapping[str, Any]
 
 _TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
 
+SOURCES = {
+    "train.weights_seed": "initial weights",
+    "train.order_seed": "order and augmentation",
+    "data.split_seed": "validation split",
+}
+"""The sources of randomness of a training: the setting that fixes each, and its name in a report."""
+
 Allowed = tuple[Any, ...] | range | LayersThatRead | Callable[[], tuple[Any, ...]]
 """Values under which a setting is read: listed, a range (at least its start), or a function if plug-ins can add any."""
 
@@ -285,6 +292,15 @@ def _complete_options(values: Settings) -> dict[str, Any] | None:
         if not (option.added_later and checked == option.default):
             options[option.name] = checked
     return options or None
+
+
+def varied_sources(settings: Settings) -> frozenset[str]:
+    """Return the sources of randomness (keys of `SOURCES`) that vary from seed to seed under some settings."""
+    varied = {key for key in ("train.weights_seed", "train.order_seed") if settings.get(key) is None}
+    # Without a seed the split is that of the data set, which is the same for all trials.
+    if settings.get("data.split_seed") == "trial":
+        varied.add("data.split_seed")
+    return frozenset(varied)
 
 
 def is_whole_number(setting: str) -> bool:

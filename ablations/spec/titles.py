@@ -87,7 +87,19 @@ def training_title(spec: TrialSpec) -> str:
     terms = [model_title(spec.model), *_placing_terms(spec.model)]
     if spec.train.temperature is not None:
         terms.append(temperature_title(spec.train.temperature))
-    return " ".join(terms)
+    return " · ".join([" ".join(terms), *_seed_terms(spec)])
+
+
+def _seed_terms(spec: TrialSpec) -> list[str]:
+    """Return the sources of randomness that have a seed of their own: `weights 7, split by seed`."""
+    seeds = {"weights": spec.train.weights_seed, "order": spec.train.order_seed, "split": spec.data.split_seed}
+    terms = []
+    for source, seed in seeds.items():
+        if seed == "trial":
+            terms.append(f"{source} by seed")
+        elif seed is not None:
+            terms.append(f"{source} {seed}")
+    return [", ".join(terms)] if terms else []
 
 
 def network_title(spec: TrialSpec, file: str) -> str:

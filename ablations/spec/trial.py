@@ -19,7 +19,11 @@ from ablations.spec.settings import DEFAULTS, Settings, blank_unread, explain, m
 
 
 class TrialSpec(Frozen):
-    """One fully resolved training configuration, seed included."""
+    """One fully resolved training configuration, seed included.
+
+    The seed is that of each source of randomness whose own seed is not set: `weights_seed`, `order_seed` and
+    `split_seed` are the numbers that a training draws from.
+    """
 
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
@@ -36,6 +40,21 @@ class TrialSpec(Frozen):
         _check_train(self.train)
         _check_data(self.data, self.train)
         return self
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of the initial weights."""
+        return self.seed if self.train.weights_seed is None else self.train.weights_seed
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of all that is drawn during the training: order, augmentation, mixing, dropout, aggregation."""
+        return self.seed if self.train.order_seed is None else self.train.order_seed
+
+    @property
+    def split_seed(self) -> int | None:
+        """The seed by which the validation images are drawn, or `None` for the split of the data set."""
+        return self.seed if self.data.split_seed == "trial" else self.data.split_seed
 
 
 def _check_train(train: TrainSpec) -> None:

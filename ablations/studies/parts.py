@@ -13,7 +13,7 @@ from __future__ import annotations
 from ablations.claims import Claim, Contrast
 from ablations.factorial.declaration import Factorial, Level, TwoLevelFactor
 from ablations.factorial.design import NONE
-from ablations.spec.parts import BLOCKS, Placement
+from ablations.spec.parts import BLOCKS
 from ablations.studies._networks import ANNEALING, constant
 from ablations.study import Study
 
@@ -32,8 +32,8 @@ _FACTORIAL = Factorial(
             on=Level(label="K = 4", changes={"model.num_kernels": 4}),
         ),
         "placement": TwoLevelFactor(
-            off=Level(label="projections", changes={"model.where": Placement(role=("projection",))}),
-            on=Level(label="all three", changes={"model.where": BLOCKS}),
+            off=Level(label="projections", changes={"model.where": {"role": ["projection"]}}),
+            on=Level(label="all three", changes={"model.where": BLOCKS.as_mapping()}),
         ),
     },
 )

@@ -6,13 +6,15 @@ level α: no correction is needed, since the false one must pass too (intersecti
 *practically the same* take only one of its k contrasts, which therefore is judged at the level α / k (Bonferroni).
 
 The primary claims of a report share an error of 5 %: with m of them planned, each is judged at 1 − 0.05 / m. The other
-claims are exploratory and judged at 95 %, uncorrected.
+claims are exploratory and judged at 95 %, uncorrected. Where seeds are added until the primary claims are decided, a
+look at them takes a part of their error (`ablations.protocol.spending`), so that all looks together hold; exploratory
+claims are not protected against looking.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -21,6 +23,7 @@ from scipy import special
 
 from ablations.claims import Claim, Contrast, ContrastKind
 from ablations.planning.plan import Plan
+from ablations.protocol.spending import level_at
 from ablations.published import PublishedValue
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
@@ -58,6 +61,12 @@ NO_SPREAD = "no spread over seeds"
 NEVER_LEARNED = "carries no verdict: a row never learned"
 AT_CHANCE = "carries no verdict: all at chance"
 SMALL = "by less than the size of interest"
+
+_MORE_SEEDS_HELP = frozenset(("", ONE_SEED, NO_SPREAD))
+"""Reasons against a verdict that further seeds may take away."""
+
+Later = tuple[tuple[int, float], ...]
+"""The looks to come under a stopping rule: each a number of seeds, and the level of the interval there."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class JudgedContrast:
         published: The published difference, if all its numbers were published.
         unlearned: Names of the variants that never learned, because of which it carries no verdict.
         reason: The reason why it could not be judged; empty where it was.
+        later: The looks to come, if seeds are added until claims are decided.
     """
 
     contrast: Contrast
@@ -142,6 +152,7 @@ class JudgedContrast:
     published: PublishedValue | None
     unlearned: tuple[str, ...] = ()
     reason: str = ""
+    later: Later = ()
 
     @property
     def bound(self) -> float:
@@ -172,9 +183,23 @@ class JudgedContrast:
         width, margin = self.size, abs(self.contrast.margin)
         if margin < width:
             width -= margin
-        at_most = _seeds_for_width(self.difference, width, self.level)
-        at_least = _seeds_as_seen(self.difference, abs(self.excess), self.level)
+        at_most = self._seeds_enough(lambda level: _seeds_for_width(self.difference, width, level))
+        at_least = self._seeds_enough(lambda level: _seeds_as_seen(self.difference, abs(self.excess), level))
         return Seeds(at_least, at_most, needed=True).beyond(self.complete)
+
+    def _seeds_enough(self, seeds_at: Callable[[float], int | None]) -> int | None:
+        """Return the fewest seeds that are enough at their level: of looks to come, the first one that has enough.
+
+        Args:
+            seeds_at: The seeds that are needed at a level, `None` where no number is enough.
+        """
+        level = self.level
+        for seeds, level in self.later:
+            needed = seeds_at(level)
+            if needed is not None and needed <= seeds:
+                return seeds
+        # More than the last look has, at its level: seeds that the stopping rule does not allow.
+        return seeds_at(level)
 
     @property
     def remark(self) -> str:
@@ -248,6 +273,13 @@ class JudgedClaim:
         return seeds
 
     @property
+    def lacks_seeds(self) -> bool:
+        """True if it is undecided and further seeds may decide it."""
+        if self.verdict != UNDECIDED or self.decisive is None or self.decisive.difference.images_alone:
+            return False
+        return self.decisive.reason in _MORE_SEEDS_HELP
+
+    @property
     def remark(self) -> str:
         """The text beside its verdict; see `JudgedContrast.remark`."""
         if self.decisive is None:
@@ -277,27 +309,9 @@ def verdicts(plan: Plan, summaries: Sequence[StudySummary]) -> tuple[JudgedClaim
     return tuple(judged)
 
 
-def primary_claims(plan: Plan) -> int:
-    """Return the number of primary claims that a report plans, each once per inspected network.
-
-    What counts is what the plan asks, not what could be judged: the level must not depend on the results.
-    """
-    claims = 0
-    for study in plan.studies:
-        claim = study.primary_claim
-        if claim is not None and _contrasts_between(claim, {variant.name for variant in study.variants}):
-            claims += len(study.inspected)
-    return claims
-
-
-def _contrasts_between(claim: Claim, variants: Collection[str]) -> list[Contrast]:
-    """Return the contrasts of a claim that some variants suffice for: a preset may leave variants out."""
-    return [contrast for contrast in claim.contrasts if set(contrast.variants) <= set(variants)]
-
-
 def primary_level(plan: Plan) -> float:
-    """Return the level at which each primary claim is judged, so that all of a report hold together (Bonferroni)."""
-    return stricter(LEVEL, primary_claims(plan))
+    """Return the level at which all looks at a primary claim hold, so that all of a report do (Bonferroni)."""
+    return stricter(LEVEL, plan.primary_claims)
 
 
 def stricter(level: float, tries: int) -> float:
@@ -308,7 +322,14 @@ def stricter(level: float, tries: int) -> float:
 def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
     """Return the verdicts on one study's claims, network by network."""
     # Primary claims alone share the error of the report.
-    levels: dict[Rank, float] = {"primary": primary_level(plan), "exploratory": LEVEL}
+    level, later = primary_level(plan), []
+    looks, seeds = plan.request.looks_of(study), plan.request.seeds_of(study)
+    for look in looks:
+        if look > seeds:
+            later.append((look, level_at(level, looks, look)))
+    if looks:
+        level = level_at(level, looks, seeds)
+    levels: dict[Rank, tuple[float, Later]] = {"primary": (level, tuple(later)), "exploratory": (LEVEL, ())}
     judged = []
     for inspected in study.inspected:
         network = "" if inspected is None else inspected.name
@@ -320,7 +341,8 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
             if row_at_chance(study, row, plan):
                 at_chance.add(row.variant)
         for claim in study.claims:
-            judged.append(_judge_claim(study, network, claim, levels[rank_of(study, claim)], rows, at_chance))
+            level, later_looks = levels[rank_of(study, claim)]
+            judged.append(_judge_claim(study, network, claim, rows, at_chance, level=level, later=later_looks))
     return tuple(judged)
 
 
@@ -341,15 +363,20 @@ def _judge_claim(
     study: Study,
     network: str,
     claim: Claim,
-    level: float,
     rows: Mapping[str, VariantSummary],
     at_chance: Collection[str],
+    *,
+    level: float,
+    later: Later,
 ) -> JudgedClaim:
-    contrasts = _contrasts_between(claim, rows)
+    contrasts = claim.contrasts_between(rows)
+    count = len(contrasts)
     left_out = [contrast for contrast in claim.contrasts if contrast not in contrasts]
     judged = []
     for contrast in contrasts:
-        judged.append(judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance))
+        judged.append(
+            judge_contrast(study, contrast, rows, level=level, contrasts=count, at_chance=at_chance, later=later)
+        )
     decisive = min(judged, key=_weakness, default=None)
     # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
@@ -365,6 +392,7 @@ def judge_contrast(
     level: float = LEVEL,
     contrasts: int = 1,
     at_chance: Collection[str] = (),
+    later: Later = (),
 ) -> JudgedContrast:
     """Return the verdict on one contrast from the rows of its variants.
 
@@ -376,6 +404,7 @@ def judge_contrast(
         level: The claim's level, at which the contrast must hold.
         contrasts: The number of contrasts of the claim. Any one can decide against it, which takes a stricter level.
         at_chance: Variants whose accuracy is that of guessing.
+        later: The looks to come with the claim's levels there.
     """
     better, worse = [rows[name] for name in contrast.better], [rows[name] for name in contrast.worse]
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
@@ -404,6 +433,7 @@ def judge_contrast(
     if verdict != REPRODUCED:
         # A stricter interval is wider, so that it cannot be reproduced there.
         level = stricter(level, contrasts)
+        later = tuple((look, stricter(look_level, contrasts)) for look, look_level in later)
         verdict = verdict_at(level)
     return JudgedContrast(
         contrast=contrast,
@@ -416,6 +446,7 @@ def judge_contrast(
         published=published_contrast(study, contrast),
         unlearned=tuple(unlearned),
         reason=reason,
+        later=later,
     )
 
 

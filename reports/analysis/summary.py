@@ -12,9 +12,29 @@ from functools import cached_property
 
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import CI_HIGH, CI_LOW, COUNT, DELTA_PREFIX, MEAN, P_HOLM, P_VALUE, SD
+from ablations.vocabulary import (
+    CI_HIGH,
+    CI_LOW,
+    COUNT,
+    DELTA_PREFIX,
+    HIGHER_IS_BETTER,
+    MEAN,
+    P_BETTER,
+    P_HOLM,
+    P_VALUE,
+    SD,
+)
 from reports.analysis.differences import difference, share_checkpoints
-from reports.analysis.statistics import ALPHA, Estimate, estimate, excluded_beyond, holm, unknown
+from reports.analysis.improvement import Improvement, over_checkpoints, over_trainings
+from reports.analysis.statistics import (
+    ALPHA,
+    Estimate,
+    estimate,
+    excluded_beyond,
+    holm,
+    paired_differences,
+    unknown,
+)
 from reports.collect.correctness import Correctness, checkpoint_of
 from reports.collect.results import Repeat, Results
 
@@ -37,7 +57,7 @@ class VariantSummary:
         absent: Status by seed of the repeats that did not.
         estimate: Mean over the seeds; nothing but its `n` where a repeat is missing.
         delta: Paired difference to the reference of the same network, nothing but the number of pairs where a repeat
-            of either is missing; `None` for the reference itself.
+            of either is missing; `None` for the reference itself, and in a study of variances.
         p_value: Two-sided p-value of that difference, below 0.05 where its 95 % interval excludes 0. NaN without an
             interval, and where this row or the reference never learned.
         p_holm: The same, corrected over all comparisons of the study's table.
@@ -45,6 +65,8 @@ class VariantSummary:
         correctness: By seed, the test images that were right, as far as results hold that.
         unlearned: By seed, the reason why the training that is measured counts as one that never learned.
         same_checkpoints: True if the reference is measured on the same checkpoints, seed by seed.
+        improvement: The probability that a repeat of it is better than one of the reference; `None` where the
+            difference has no p-value either.
         trained_elsewhere: True if its network was trained elsewhere: there is one, and no spread between trainings.
     """
 
@@ -62,6 +84,7 @@ class VariantSummary:
     correctness: Mapping[int, Correctness] = field(default_factory=dict, repr=False)
     unlearned: Mapping[int, str] = field(default_factory=dict)
     same_checkpoints: bool = False
+    improvement: Improvement | None = None
     trained_elsewhere: bool = False
 
     @property
@@ -85,6 +108,8 @@ class VariantSummary:
         if self.delta is not None:
             named |= _named(DELTA_PREFIX + metric, self.delta)
             named |= {DELTA_PREFIX + metric + P_VALUE: self.p_value, DELTA_PREFIX + metric + P_HOLM: self.p_holm}
+        if self.improvement is not None:
+            named[DELTA_PREFIX + metric + P_BETTER] = self.improvement.probability
         return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
@@ -135,6 +160,11 @@ class StudySummary:
         return excluded_beyond(row.delta for row in self.tested if row.delta and row.network == network)
 
     @property
+    def has_improvements(self) -> bool:
+        """True if any row has a probability of improvement."""
+        return any(row.improvement is not None for row in self.variants)
+
+    @property
     def unlearned(self) -> tuple[VariantSummary, ...]:
         """The rows with a training that never learned."""
         return tuple(row for row in self.variants if row.unlearned)
@@ -165,11 +195,25 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     compared = []
     for row in rows:
         reference = references[row.network]
-        if row is not reference:
+        # Rows that are compared by their variances have fixed what the reference has not, and are no pairs with it.
+        if row is not reference and not study.compares_variances:
             delta = difference((row,), (reference,), study.metric, table=tables[row.network])
             row = replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
         compared.append(row)
-    return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
+    tested = []
+    for row in _tested(compared, references):
+        if not math.isnan(row.p_value):
+            row = replace(row, improvement=_improvement(row, references[row.network], study.metric))
+        tested.append(row)
+    return StudySummary(study.name, study.metric, study.reference, tuple(tested))
+
+
+def _improvement(row: VariantSummary, reference: VariantSummary, metric: str) -> Improvement | None:
+    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
+    if row.same_checkpoints:
+        return over_checkpoints([sign * value for value in paired_differences(row.values, reference.values).values()])
+    values, reference_values = ([sign * value for value in side.values.values()] for side in (row, reference))
+    return over_trainings(values, reference_values)
 
 
 def _measured(

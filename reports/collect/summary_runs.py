@@ -24,7 +24,8 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     """Return the request of the newest summary run of a study, or `None` if there is none.
 
     The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default), `canary`
-    (a bool: if there was one) and `tuned_from` (the path of the tuned values, or `None`).
+    (a bool: if there was one), `tuned_from` (the path of the tuned values, or `None`) and `max_seeds` (where seeds were
+    added until claims were decided, else `None`; `seeds` is then the number of the first look).
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -37,11 +38,37 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
                 return {
                     "preset": tags[names.TAG_PRESET],
                     "overrides": json_object(tags.get(names.TAG_OVERRIDES)),
-                    "seeds": integer(tags.get(names.TAG_SEEDS)),
+                    "seeds": integer(tags.get(names.TAG_FIRST_SEEDS) or tags.get(names.TAG_SEEDS)),
+                    "max_seeds": integer(tags.get(names.TAG_STOPPING)),
                     "canary": tags.get(names.TAG_CANARY) == "true",
                     "tuned_from": tags.get(names.TAG_TUNED) or None,
                 }
     return None
+
+
+def seeds_at_last_look(plan: Plan, tracking_uri: str) -> dict[str, int]:
+    """Return the seeds that the studies of a plan with a stopping rule had in their newest report under that rule.
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+    """
+    request = plan.request
+    if request.stopping is None:
+        return {}
+    seeds: dict[str, int] = {}
+    # Another first look or another end is another rule, with other looks.
+    looks = {study.name: request.looks_of(study) for study in plan.studies}
+    experiment = names.experiment_name(request.preset.name, request.data_name)
+    with open_store(tracking_uri) as store:
+        for run in _summaries_of(plan, store.runs([experiment])):
+            study = run.tags[names.TAG_STUDY_NAME]
+            first, most = integer(run.tags.get(names.TAG_FIRST_SEEDS)), integer(run.tags.get(names.TAG_STOPPING))
+            last = integer(run.tags.get(names.TAG_SEEDS))
+            is_same_rule = bool(looks[study]) and (first, most) == (looks[study][0], request.stopping.max_seeds)
+            # The newest run comes first.
+            if is_same_rule and last and study not in seeds:
+                seeds[study] = last
+    return seeds
 
 
 def summary_params(runs: Iterable[TrackedRun]) -> Mapping[str, str]:

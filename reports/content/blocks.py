@@ -48,13 +48,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Interval:
-    """A signed difference with the ends of its interval, which are `None` where there is no interval."""
+    """A value with the ends of its interval, which are `None` without one; signed, as a difference is, or not."""
 
     value: float
     low: float | None
     high: float | None
     decimals: int = 2
     marks: tuple[str, ...] = ()
+    signed: bool = True
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,9 @@ def _pieces(cell: TableCell) -> SetCell:
         if cell.spread is not None and math.isfinite(cell.spread):
             pieces += [Piece(" ± ", numeric=False), Piece(number(cell.spread, cell.decimals))]
     else:
-        pieces = [Piece(number(cell.value, cell.decimals, signed=True))]
+        pieces = [Piece(number(cell.value, cell.decimals, cell.signed))]
         if cell.low is not None and cell.high is not None:
-            low, high = number(cell.low, cell.decimals, signed=True), number(cell.high, cell.decimals, signed=True)
+            low, high = (number(end, cell.decimals, cell.signed) for end in (cell.low, cell.high))
             pieces += [Piece(" [", numeric=False), Piece(low), Piece(", ", numeric=False), Piece(high)]
             pieces.append(Piece("]", numeric=False))
     return SetCell(tuple(pieces), cell.marks)

@@ -219,6 +219,25 @@ _WORDINGS = {
 }
 
 
+def looks_words(plan: Plan) -> str:
+    """Return the looks of a plan with a stopping rule: `at 3, 5, 8, 12 and 20 seeds`; nothing without the rule.
+
+    Studies that begin with other numbers of seeds are named with theirs.
+    """
+    studies_by_looks: dict[tuple[int, ...], list[str]] = {}
+    for study in plan.studies:
+        looks = plan.request.looks_of(study)
+        if looks:
+            studies_by_looks.setdefault(looks, []).append(study.name)
+    phrases = []
+    for looks, studies in studies_by_looks.items():
+        words = f"at {enumerated(list(map(str, looks)))} {plural(looks[-1], 'seed')}"
+        if len(studies_by_looks) > 1:
+            words += f" ({', '.join(studies)})"
+        phrases.append(words)
+    return "; ".join(phrases)
+
+
 def telling(metric: str) -> Telling:
     """Return the wording of a metric of `vocabulary.STUDY_METRICS`."""
     return _WORDINGS[metric]

@@ -15,7 +15,7 @@ from reports.analysis.factorial import FactorialSummary, summarize_factorial
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
-from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
+from reports.content.plan_words import MOST_TOLD_APART, looks_words, network_titles, short_titles, trials_of
 from reports.document import prose
 from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
@@ -34,7 +34,9 @@ from reports.tables.machines import machine_words, unrecorded_words
 from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
 from reports.tables.trained_costs import trained_cost_table
-from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES, SINGLE
+from reports.tables.uncertainty_words import CANARY, COVERAGE, IMPROVEMENTS, INTERVALS, P_VALUES, SINGLE
+from reports.tables.variance.table import variance_table
+from reports.tables.variance.words import VARIANCES, variance_reading
 
 _FEW_FACTORS = 3
 """Effects of more factors are listed in the appendix."""
@@ -105,6 +107,9 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     facts = list(prose.run_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
+    looks = looks_words(plan)
+    if looks:
+        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
     facts += protocol_facts(plan, results)
     facts += launch_facts(results)
     if results.computing.runs:
@@ -157,8 +162,13 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         else:
             silent.append(paragraph)
     yield from _effects(study, plan, summary)
-    yield study_table(study, plan, summary)
-    lines = tuple(prose.reading(study, summary))
+    lines: tuple[str, ...]
+    if study.compares_variances:
+        yield variance_table(study, plan, summary)
+        lines = (variance_reading(study, summary),)
+    else:
+        yield study_table(study, plan, summary)
+        lines = tuple(prose.reading(study, summary))
     if len(lines) == 1:
         yield Paragraph(lines[0], "What the table shows")
     else:
@@ -166,7 +176,10 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         yield Items(lines)
     if study.with_cost:
         yield trained_cost_table(study, plan, results, summary)
-    claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
+    judged = judge_study(study, summary, plan)
+    claims = claim_tables.claims_table(
+        study, judged, with_legend=len(plan.studies) == 1, looks=claim_tables.stopping_words(plan)
+    )
     if claims is not None:
         yield claims
     advice = advice_paragraph(study, summary)
@@ -294,10 +307,17 @@ def _appendix(
 ) -> Iterable[Section]:
     # Only what the report has needs an explanation.
     method = dict(_METHOD) if plan.trials else {}
+    if any(summary.has_improvements for summary in summaries):
+        method["Probability of improvement"] = IMPROVEMENTS
+    if any(study.compares_variances for study in plan.studies):
+        method["Variances"] = VARIANCES
     if plan.networks:
         method["One network"] = SINGLE
     if claims:
         method["Verdicts"] = CLAIMS
+    looks = claim_tables.stopping_words(plan)
+    if looks:
+        method["Looks"] = looks
     if plan.costs:
         method["Counts and latency"] = COUNTS
     if plan.canaries:

@@ -168,6 +168,8 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
     if row.delta is not None:
         p_values = {"p": finite(row.p_value), "p_holm": finite(row.p_holm)}
         record["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
+        if row.improvement is not None:
+            record["difference"]["improvement"] = dataclasses.asdict(row.improvement)
     return record
 
 

@@ -16,7 +16,7 @@ from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedCont
 from reports.collect.unlearned import quoted
 from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text, Tone
 from reports.content.formatting import number
-from reports.content.plan_words import network_prefix, network_titles, short_titles, telling
+from reports.content.plan_words import looks_words, network_prefix, network_titles, short_titles, telling
 from reports.content.published import decimals_of, mark_note
 from reports.tables.cells import (
     TableRow,
@@ -63,6 +63,10 @@ SEEDS = (
     "Of what is undecided, so many seeds would decide it in four of five cases: the fewer if the true difference is as "
     "seen, the more whatever it is."
 )
+NOT_PROTECTED = (
+    "Exploratory claims are judged at 95 % at each look. They, stars and the intervals of tables are not protected "
+    "against looking: that seeds were added depends on the results."
+)
 WEAKEST = (
     "The weakest contrast decides a claim; what speaks against one of several contrasts is judged at a stricter level."
 )
@@ -73,14 +77,32 @@ def verdict_cell(verdict: Verdict) -> Text:
     return Text(f"{SIGNS[verdict]} {verdict}", tone=_TONES[verdict])
 
 
-def legend() -> Note:
-    """Return the note on the meaning of the verdicts."""
+def legend(looks: str = "") -> Note:
+    """Return the note on the meaning of the verdicts, with what `stopping_words` says of looks."""
     meanings = "; ".join(f"{SIGNS[verdict]} {verdict}: {meaning}" for verdict, meaning in MEANINGS.items())
-    return Note(f"{meanings[0].upper()}{meanings[1:]}. {WEAKEST} {RANKS} {SEEDS}")
+    text = f"{meanings[0].upper()}{meanings[1:]}. {WEAKEST} {RANKS} {SEEDS}"
+    if looks:
+        text += f" {looks}"
+    return Note(text)
 
 
-def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool) -> Table | None:
-    """Return the verdicts on one study's claims, or `None` if it has none."""
+def stopping_words(plan: Plan) -> str:
+    """Return sentences on the looks of a plan with a stopping rule, on what holds over all of them and what does not.
+
+    Without any look, as where no study has a claim, there are none.
+    """
+    looks = looks_words(plan)
+    if not looks:
+        return ""
+    return (
+        f"Seeds were added until the primary claims were decided, at the latest at the last of the looks {looks}: "
+        "intervals of primary claims hold over all looks together (error spending: each look has the part of the "
+        f"error that its new seeds are of all). {NOT_PROTECTED}"
+    )
+
+
+def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool, looks: str = "") -> Table | None:
+    """Return the verdicts on one study's claims, or `None` if it has none; `looks` goes into the legend."""
     if not claims:
         return None
     # A column that says nothing of any claim, or the same of all, is not shown.
@@ -99,7 +121,7 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     columns, rows = visible_columns(visible, _CLAIM_COLUMNS, all_rows)
     notes = []
     if with_legend:
-        notes.append(legend())
+        notes.append(legend(looks))
     notes += [*_left_out(study, claims), *_without_verdict(study, claims), *_mark_notes(claims)]
     caption = _claims_caption(study, has_bounds=visible["must be"])
     return Table(f"{study.title}: claims", caption, columns, rows, tuple(notes), rules)
@@ -237,7 +259,7 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     if all(study.trains_nothing for study in plan.studies):
         judged_by = _JUDGED_SINGLE
     caption = f"All claims of this report, in {units}. {judged_by}."
-    return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
+    return Table("Verdicts", caption, columns, rows, (legend(stopping_words(plan)), *_mark_notes(claims)), rules)
 
 
 def _with_studies(plan: Plan, claims: Iterable[JudgedClaim]) -> Iterator[tuple[Study, JudgedClaim]]:

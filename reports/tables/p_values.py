@@ -17,6 +17,7 @@ from reports.content.blocks import Note, Table
 from reports.content.formatting import DASH, number
 from reports.content.plan_words import network_titles, short_titles
 from reports.tables.cells import TableRow, columns_of, grouped, text_cells
+from reports.tables.uncertainty_words import IMPROVEMENT
 
 MOST_CHECKPOINTS = 500
 """Rows of McNemar's tests beyond these are counted and not printed."""
@@ -33,6 +34,8 @@ _COMPARED = (
     "rows share their checkpoints and the correct images were tracked, else over seeds. df: its degrees of freedom, "
     "more than one less than the seeds where trainings of a table share their spread. "
     f"{_TESTS} "
+    f"{IMPROVEMENT}: probability that a repeat of the row is better than one of the reference, with its 95 % interval "
+    "over seeds. "
     "Seeds needed: with so many a true difference of the size of interest would be shown in 80 % of all studies, and "
     "with so many that there is none, at the row's own spread over seeds."
 )
@@ -62,7 +65,7 @@ def comparisons_table(summaries: Summaries) -> Table | None:
         caption=caption,
         columns=(
             *columns_of("text", "study", "row"),
-            *columns_of("mark", "seeds", "interval over", "df", "p", "Holm", "seeds needed"),
+            *columns_of("mark", "seeds", "interval over", "df", "p", "Holm", IMPROVEMENT, "seeds needed"),
         ),
         rows=rows,
         rules=rules,
@@ -81,8 +84,15 @@ def _comparisons(summaries: Summaries) -> Iterator[tuple[str, TableRow]]:
             if delta.images_alone:
                 interval_over = "images"
             estimate = (titles[row.variant], str(delta.n), interval_over, number(delta.df, 1))
-            p_values = (p_words(row.p_value), p_words(row.p_holm))
+            p_values = (p_words(row.p_value), p_words(row.p_holm), _improvement_words(row))
             yield _group(study, row), text_cells(*estimate, *p_values, seeds_by_row.get(row.key, DASH))
+
+
+def _improvement_words(row: VariantSummary) -> str:
+    improvement = row.improvement
+    if improvement is None:
+        return DASH
+    return f"{number(improvement.probability)} [{number(improvement.low)}, {number(improvement.high)}]"
 
 
 def _group(study: Study, row: VariantSummary) -> str:

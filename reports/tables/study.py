@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
@@ -39,7 +39,15 @@ from reports.content.published import (
     source_of,
 )
 from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
-from reports.tables.uncertainty_words import COVERS_IMAGES, STARS, interval_caption, is_mixed, uncertainty_notes
+from reports.tables.uncertainty_words import (
+    COVERS_IMAGES,
+    IMPROVEMENT,
+    STARS,
+    interval_caption,
+    is_mixed,
+    shows_improvements,
+    uncertainty_notes,
+)
 
 NO_SPREAD = "†"
 NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would claim too much; none is given."
@@ -54,9 +62,9 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     """Return the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
-    reference with its 95 % interval, and stars where there are any; then the published number, and its difference
-    to the published reference. A variant with a missing repeat has no mean: the table says `n = 2/3` instead of
-    averaging what happens to be there.
+    reference with its 95 % interval, the probability of improvement, and stars where there are any; then the published
+    number, and its difference to the published reference. A variant with a missing repeat has no mean: the table says
+    `n = 2/3` instead of averaging what happens to be there.
     """
     published = _Published(study)
     # Where all intervals cover the same, the caption says what, and none is marked.
@@ -123,6 +131,8 @@ def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
+        if shows_improvements(study, summary):
+            columns.append(Column(IMPROVEMENT, "mark", group))
         if summary.has_stars:
             columns.append(Column(STARS, "mark", group))
     return columns
@@ -135,7 +145,9 @@ def _measured_cells(
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
-        cells += [_mean_cell(row, study.metric), Text(count_words(row)), _delta_cell(row, study.metric, covering)]
+        cells += [mean_cell(row, study.metric), Text(count_words(row)), _delta_cell(row, study.metric, covering)]
+        if shows_improvements(study, summary):
+            cells.append(_improvement_cell(row))
         if summary.has_stars:
             cells.append(Text(row.stars))
     return cells
@@ -148,7 +160,8 @@ def count_words(row: VariantSummary) -> str:
     return f"{len(row.values)}/{row.expected}"
 
 
-def _mean_cell(row: VariantSummary, metric: str) -> TableCell:
+def mean_cell(row: VariantSummary, metric: str) -> TableCell:
+    """Return the mean ± standard deviation of a row, or its number of repeats where some are missing."""
     # A mean over some of the repeats would change with those that come later.
     if not row.complete:
         if not row.values:
@@ -172,6 +185,12 @@ def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> 
     if row.delta.n:
         return Missing(f"n = {row.delta.n}/{row.expected}")
     return Missing()
+
+
+def _improvement_cell(row: VariantSummary) -> TableCell:
+    if row.improvement is None:
+        return Text("")
+    return Text(number(row.improvement.probability))
 
 
 def interval_cell(delta: Estimate, decimals: int, covering: tuple[str, ...] = ()) -> Interval:
@@ -244,11 +263,8 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
             yield Note(mark_note(mark), mark)
     elif study.published:
         yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
-    incomplete = []
     has_mean_alone = False
     for row in summary.variants:
-        if row.absent:
-            incomplete.append(row)
         if row.estimate.no_spread or (row.delta and row.delta.no_spread):
             has_mean_alone = True
     if has_mean_alone:
@@ -257,13 +273,24 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         # Where all networks are such, the caption says it.
         if network is not None and network.checkpoint is not None and not study.trains_nothing:
             yield Note(f"{network.title} was trained elsewhere: one network, no spread between trainings.")
+    yield from unlearned_notes(study, summary)
+    yield from uncertainty_notes(study, summary)
+    yield from missing_notes(study, summary)
+
+
+def unlearned_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
+    """Yield the notes on rows with a training that never learned."""
     unlearned = summary.unlearned
     for row in unlearned[:_LISTED]:
         reasons = seeds_and_reasons(row.unlearned)
         yield Note(f"{_row_title(study, row)} never learned, and says nothing of what it varies: {reasons}.", UNLEARNED)
     if len(unlearned) > _LISTED:
         yield Note(f"{len(unlearned) - _LISTED} further rows never learned, either.", UNLEARNED)
-    yield from uncertainty_notes(study, summary)
+
+
+def missing_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
+    """Yield the notes on rows with missing repeats."""
+    incomplete = [row for row in summary.variants if row.absent]
     for row in incomplete[:_LISTED]:
         yield Note(_absence(study, row))
     if len(incomplete) > _LISTED:

@@ -49,6 +49,8 @@ def _texts(study: Study, row: VariantSummary) -> dict[str, str]:
         if row.estimate.n > 1:
             mean += f" ± {number(row.estimate.sd, decimals)}"
     delta = "reference"
+    if study.compares_variances and row.variant != study.reference:
+        delta = DASH
     if row.delta is not None:
         delta = DASH
         if row.delta.is_known:

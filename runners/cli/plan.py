@@ -6,18 +6,25 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
+from ablations.claims import Contrast
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, write_frozen
 from ablations.planning.plan import Plan
+from ablations.planning.seeds import ALPHA, MOST_LIKELY_SEEDS, likely_seeds
 from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
+from ablations.study import Study
+from reports.content.plan_words import network_titles, telling
+from reports.content.published import published_contrast
 from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
@@ -26,8 +33,10 @@ from runners.cli.plans import find_plan
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.estimates.forecast import Forecaster
+from runners.estimates.spread import Spread, spread_of
 from runners.launching.announce import fit, tell_estimate, tell_lints, time_networks
 from runners.provenance import project_commit
+from runners.state.nodes import StateStore
 
 _NAMED = 3
 """The most networks that are named of those that are converted in the same way."""
@@ -40,6 +49,7 @@ _NAMED = 3
         "plan --all --preset small --calibrate --workers 2",
         "plan --all --preset small --max-hours 12 --trim",
         "plan aggregation temperature --preset small --seeds 9 --freeze",
+        "plan temperature kernels --until-decided --max-seeds 20",
     )
 )
 @selection_options()
@@ -77,6 +87,7 @@ def plan(
     describe_networks(study_plan, every=calibrate)
     tell_estimate(study_plan, forecaster)
     warnings = tell_lints(study_plan, forecaster, with_allowed=True)
+    print_lines(likely_seeds_lines(study_plan, StateStore(selection.layout.state)))
     if strict and warnings:
         # Before it is frozen: what a reviewer would object to is mended first.
         sys.exit(1)
@@ -100,6 +111,96 @@ def write_down(study_plan: Plan, selection: Selection) -> None:
     if commit.dirty:
         lines.append("The code has changes that no commit holds; commit them first, so that others can have it.")
     print_lines(lines)
+
+
+def likely_seeds_lines(study_plan: Plan, states: StateStore) -> Iterator[str]:
+    """Yield a heading, then a line per primary claim on the seeds that it likely needs; nothing without claims."""
+    lines, without_spread = [], []
+    has_typical = False
+    for study in study_plan.studies:
+        claim = study.primary_claim
+        if claim is None or study.trains_nothing:
+            continue
+        contrasts = claim.contrasts_between([variant.name for variant in study.variants])
+        for network, title in network_titles(study).items():
+            name = f"{study.name}, {title}" if title else study.name
+            spreads = [spread_of(study_plan, states, study, contrast, network) for contrast in contrasts]
+            known = [spread for spread in spreads if spread is not None]
+            if not contrasts:
+                lines.append(f"  {name}, “{claim.name}”: not asked at this preset")
+            elif len(known) < len(contrasts):
+                without_spread.append(name)
+            else:
+                words = _likely_words(study_plan, study, dict(zip(contrasts, known, strict=True)))
+                lines.append(f"  {name}, “{claim.name}”: {words}")
+                has_typical |= any(spread.is_typical for spread in known)
+    if not lines and not without_spread:
+        return
+    yield "Seeds that each primary claim likely needs to be reproduced, with 80 % power:"
+    yield from lines
+    if without_spread:
+        yield (
+            f"  {'; '.join(without_spread)}: not known, as nothing tells how much these differences vary from seed to "
+            "seed. Run with --seeds 2 or more, then plan again: what is measured here is used."
+        )
+    if has_typical:
+        yield "A typical spread was measured elsewhere with the preset as it is. Two seeds of your own tell more."
+
+
+def _likely_words(study_plan: Plan, study: Study, spreads: Mapping[Contrast, Spread]) -> str:
+    """Return the seeds that the neediest contrast of a claim takes, for each truth that is of interest, in words."""
+    needs: dict[str, list[int | None]] = {}
+    looks_reached: dict[str, list[int | None]] = {}
+    alpha, looks = ALPHA / study_plan.primary_claims, study_plan.request.looks_of(study)
+    for contrast, spread in spreads.items():
+        for truth, (above, below) in _truths(study, contrast).items():
+            distances = above / spread.sd, below / spread.sd
+            needs.setdefault(truth, []).append(likely_seeds(*distances, rows=spread.rows, alpha=alpha))
+            if looks:
+                reached = likely_seeds(*distances, rows=spread.rows, alpha=alpha, looks=looks)
+                looks_reached.setdefault(truth, []).append(reached)
+    phrases = []
+    for truth, seeds in needs.items():
+        # A truth that only some of the contrasts have says nothing of the whole claim.
+        if len(seeds) == len(spreads):
+            phrase = f"{_most(seeds, f'over {MOST_LIKELY_SEEDS}')} if {truth}"
+            if looks:
+                phrase += f" ({_most(looks_reached[truth], 'no look')} with --until-decided)"
+            phrases.append(phrase)
+    widest = max(spreads.values(), key=lambda spread: spread.sd)
+    return f"{'; '.join(phrases)}; spread {widest.sd:.2g}{telling(study.metric).unit} ({widest.source})"
+
+
+def _truths(study: Study, contrast: Contrast) -> dict[str, tuple[float, float]]:
+    """Return true differences that are of interest: each with its distances to the bounds of a reproduced verdict."""
+    size, unit = study.smallest_of_interest, telling(study.metric).unit
+    if size == 1:
+        unit = unit.removesuffix("s")
+    published = published_contrast(study, contrast)
+    truths = {"nothing differs": 0.0}
+    if contrast.kind == "better":
+        truths = {f"the true difference is {size:g}{unit}": size}
+    if published is not None:
+        truths["it is as published"] = published.value
+    distances: dict[str, tuple[float, float]] = {}
+    for words, truth in truths.items():
+        if contrast.kind == "better":
+            distances[words] = (truth - contrast.margin, math.inf)
+        elif contrast.kind == "at_least_as_good":
+            distances[words] = (truth + size, math.inf)
+        else:
+            distances[words] = (truth + size, size - truth)
+    return distances
+
+
+def _most(numbers: Sequence[int | None], beyond: str) -> str:
+    """Return the largest of several numbers of seeds in words, `beyond` if no number is enough for one of them."""
+    largest = 0
+    for seeds in numbers:
+        if seeds is None:
+            return beyond
+        largest = max(largest, seeds)
+    return str(largest)
 
 
 def describe_networks(study_plan: Plan, *, every: bool) -> None:

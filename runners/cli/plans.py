@@ -48,6 +48,10 @@ def as_last_time(selection: Selection, previous: Selection) -> Selection:
     if not selection.is_scaled:
         completed = replace(completed, preset=previous.preset, overrides=previous.overrides, seeds=previous.seeds)
         completed = replace(completed, canary=selection.canary or previous.canary)
+        if not selection.until_decided:
+            completed = replace(completed, until_decided=previous.until_decided, max_seeds=previous.max_seeds)
+        if completed.until_decided:
+            completed = replace(completed, seeds_by_study=previous.seeds_by_study)
         if not selection.tuned and not selection.tuned_from:
             completed = replace(completed, tuned=previous.tuned, tuned_from=previous.tuned_from)
     if not selection.is_named:

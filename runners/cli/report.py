@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ablations.invocation import complete_invocation
+from ablations.planning.plan import Plan
 from ablations.planning.request import Request, make_request
 from ablations.registry import study_name
 from ablations.visible import visible
@@ -46,10 +47,20 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
         selection = as_last_report(selection)
     complete_invocation(**selection.as_options())
     plan = find_plan(selection)
+    if selection.until_decided and not selection.seeds_by_study:
+        plan = _as_last_looked_at(plan, selection)
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
     from runners.cli.write_report import write_report
 
     write_report(plan, runs_dir, uri, report, frozen=frozen.plans(plan, selection))
+
+
+def _as_last_looked_at(plan: Plan, selection: Selection) -> Plan:
+    """Return a plan with a stopping rule with the seeds that its studies had in their last report under that rule."""
+    from reports.collect.summary_runs import seeds_at_last_look
+
+    seeds = seeds_at_last_look(plan, selection.tracking_uri)
+    return find_plan(replace(selection, seeds_by_study=seeds))
 
 
 def as_last_report(selection: Selection) -> Selection:
@@ -74,6 +85,8 @@ def as_last_report(selection: Selection) -> Selection:
         # What was asked for on the command line is kept; the rest is that of the report.
         canary=selection.canary or tracked["canary"],
         tuned_from=tuned_from,
+        until_decided=selection.until_decided or tracked["max_seeds"] is not None,
+        max_seeds=selection.max_seeds or tracked["max_seeds"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,10 +22,11 @@ from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_opti
 from runners.cli.options.report import ReportOptions, report_options
 from runners.cli.options.selection import Selection, selection_options
 from runners.cli.plans import as_last_time, as_trimmed, find_plan, last_selection
+from runners.console.progress import Summary
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
-from runners.estimates.forecast import Forecaster
+from runners.estimates.forecast import Forecaster, HoursLeft
 from runners.launching import announce
 from runners.launching.rerun import begin_anew, only_failed, undone
 from runners.state.failures import patiently
@@ -48,6 +50,7 @@ from runners.upkeep.damages import damages_of
         "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
         "run --all --preset small --max-hours 12 --trim",
         "run --frozen runs/frozen/aggregation-20261130-201502-1f3a9c2b.json",
+        "run temperature kernels --until-decided --max-seeds 20",
     )
 )
 @selection_options()
@@ -76,6 +79,8 @@ def run(
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
+    _check_until_decided(selection, budget, options, forced)
+    began = time.monotonic()
     runs_dir = selection.runs_dir
     dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
@@ -104,7 +109,16 @@ def run(
     retrying(partial(check_writable, runs_dir))
     # Written before the launch, so that `status`, `retry` and `report` know the run even if it is killed.
     retrying(partial(remember_run, runs_dir, selection.studies, selection.as_options()))
-    carry_out(plan, plan, selection, report, options, forecaster=forecaster, plugins=plugins, frozen=frozen_plans)
+    launch = partial(_launched, selection=selection, options=options, forecaster=forecaster, plugins=plugins)
+    summaries = [launch(plan, plan)]
+    if selection.until_decided and not summaries[0].interrupted:
+        # It imports what reports need, which takes as long as many a launch.
+        from runners.cli.until_decided import add_seeds
+
+        hours = HoursLeft(budget.max_hours, began, forecaster)
+        plan, further = add_seeds(plan, summaries[0], selection, lambda next_plan: launch(next_plan, next_plan), hours)
+        summaries += further
+    _report_and_leave(plan, summaries, selection, report, options, frozen=frozen_plans)
 
 
 @click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
@@ -135,41 +149,86 @@ def retry(selection: Selection, report: ReportOptions, frozen: FrozenOptions, op
     # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
     options = replace(options, again=True)
     frozen_plans = frozen.plans(plan, selection)
-    carry_out(failed, plan, selection, report, options, forecaster=forecaster, plugins=plugins, frozen=frozen_plans)
+    summary = _launched(failed, plan, selection=selection, options=options, forecaster=forecaster, plugins=plugins)
+    if selection.until_decided and not summary.interrupted:
+        print_lines([f"To go on until the primary claims are decided: {suggested_command('run')}"])
+    _report_and_leave(plan, [summary], selection, report, options, frozen=frozen_plans)
 
 
-def carry_out(
+def _check_until_decided(
+    selection: Selection, budget: BudgetOptions, options: LaunchOptions, forced: tuple[str, ...]
+) -> None:
+    """Refuse options that contradict `--until-decided`.
+
+    Raises:
+        UsageError: If one is given.
+    """
+    if not selection.until_decided:
+        return
+    if options.offline:
+        raise click.UsageError(
+            "--until-decided reads verdicts from the tracking store, and --offline tracks nothing. Leave one out."
+        )
+    if budget.trim:
+        raise click.UsageError(
+            "--trim takes seeds away, and --until-decided adds them. Leave one out; --max-hours alone ends the adding."
+        )
+    if forced:
+        raise click.UsageError(
+            "--force trains anew, and --until-decided goes on from what is there. Run with --force and --seeds first."
+        )
+
+
+def _launched(
     plan: Plan,
     whole: Plan,
-    selection: Selection,
-    report: ReportOptions,
-    options: LaunchOptions,
     *,
+    selection: Selection,
+    options: LaunchOptions,
     forecaster: Forecaster,
     plugins: tuple[str, ...],
-    frozen: Sequence[FrozenPlan],
-) -> NoReturn:
-    """Launch a plan, print how it ended, write the report of the whole plan, and leave with the exit code.
+) -> Summary:
+    """Launch a plan, print how it ended, and return its summary.
 
     Args:
         plan: The nodes to run: the whole plan, or a part of it.
         whole: The plan that is reported.
         selection: The runs folder and the tracking store.
-        report: The formats, and where the report goes.
         options: How it is launched, and whether it is tracked now.
         forecaster: Estimates it, for its dispatcher, and learns from it.
         plugins: Modules that workers import first.
-        frozen: The frozen plans that the report is held against.
     """
-    runs_dir, uri = selection.runs_dir, selection.tracking_uri
     # A launch needs mlflow, which `run --help` shall not wait for.
     from runners.launching import session
 
+    uri = selection.tracking_uri
     settings = options.launch_settings(forecaster.dispatch, plugins)
-    summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, settings, forecaster)
+    summary = session.launch(plan, whole, selection.runs_dir, None if options.offline else uri, settings, forecaster)
     outcome.tell(summary, uri)
+    return summary
+
+
+def _report_and_leave(
+    plan: Plan,
+    summaries: Sequence[Summary],
+    selection: Selection,
+    report: ReportOptions,
+    options: LaunchOptions,
+    *,
+    frozen: Sequence[FrozenPlan],
+) -> NoReturn:
+    """Write the report of a plan after its launches, unless the last one was interrupted, and leave with its code.
+
+    Args:
+        frozen: The frozen plans that the report is held against.
+    """
+    from runners.launching import session
+
+    runs_dir, uri = selection.runs_dir, selection.tracking_uri
+    summary = summaries[-1]
     if summary.interrupted:
         sys.exit(outcome.exit_code(summary))
+    launches = [ended.record for ended in summaries if ended.record is not None]
     try:
         if options.offline:
             raise TrackingError("reports are made from what is tracked, and nothing was.")
@@ -178,7 +237,7 @@ def carry_out(
         # pandas and the rest are imported only now, as many launches have nothing to report.
         from runners.cli.write_report import write_report
 
-        write_report(whole, runs_dir, uri, report, launch=summary.record, frozen=frozen)
+        write_report(plan, runs_dir, uri, report, launches=launches, frozen=frozen)
     except (TrackingError, ReportError) as error:
         # Without a store the report is only late; with a store the error is real.
         if not options.offline and not summary.untracked:

@@ -53,7 +53,7 @@ def write_report(
     uri: str,
     report: ReportOptions,
     *,
-    launch: Record | None = None,
+    launches: Sequence[Record] = (),
     frozen: Sequence[FrozenPlan] = (),
 ) -> None:
     """Write the report files, log them to the studies' summary runs, and print where they are.
@@ -61,7 +61,7 @@ def write_report(
     Writing it is a look at the results, which is recorded.
 
     Args:
-        launch: The launch that has just ended; earlier ones are in the summary runs.
+        launches: The launches that have just ended; earlier ones are in the summary runs.
         frozen: The plans that were frozen before the runs, as far as they are known here; others are in the store.
     """
     # Fails before minutes are spent on reading the store.
@@ -69,7 +69,7 @@ def write_report(
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
     with exclusively(RunsFolder(runs_dir).reports_lock):
         results = collect(plan, uri)
-        if launch is not None:
+        for launch in launches:
             # Its record reaches the store only with the summaries that are written below.
             results = results.with_launch(launch)
         results = with_protocol(results, plan, runs_dir, frozen)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import facts_of, folder_sets, register_content, registered_facts
-from ablations.errors import AblationError, DatasetError, UnknownNameError
+from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.spec.fingerprint import digest as digest_of
 from runners.data.readers.image_folder import open_folder_set
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
@@ -172,6 +172,12 @@ def open_batches(
     sizes = sizes or SplitSizes()
     # Files before memory: a set that is registered as a source has no loader.
     if name in _SOURCES:
+        if sizes.split_seed is not None:
+            # A source of someone's own makes its splits itself, and would read past the seed in silence.
+            raise SpecError(
+                f"data.split_seed = {sizes.split_seed} asks for other validation images, and data set {name!r} has a "
+                "reader of its own, which makes its splits itself. Leave data.split_seed out."
+            )
         return _SOURCES[name](registered_facts(name), settings, root=root, sizes=sizes)
     if name in folder_sets():
         facts = facts_of(name, root, image_size, test_only=test_only)

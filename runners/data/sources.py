@@ -15,18 +15,24 @@ import torch
 from ablations.datasets.facts import DatasetFacts
 from runners.data.batches import CPU, Batch, evaluation_batches, evaluation_order, steps_per_epoch, training_batches
 from runners.data.hashing import Int64Array
-from runners.data.splits import Dataset, Split, SplitName, subset
+from runners.data.splits import Dataset, Split, SplitName, subset, with_drawn_validation
 from runners.data.transforms import Augmentation
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSizes:
-    """The numbers of images of each split to use; None is all of them. `seed` decides which."""
+    """The numbers of images of each split to use; None is all of them. `seed` decides which.
+
+    Attributes:
+        split_seed: The seed that draws the validation images, before the numbers are applied; None leaves the data set
+            split as it comes.
+    """
 
     train: int | None = None
     validation: int | None = None
     test: int | None = None
     seed: int = 0
+    split_seed: int | None = None
 
     def of(self, split: SplitName) -> int | None:
         """Return the number of images of one split, None for all."""
@@ -96,8 +102,10 @@ class MemorySource:
     """
 
     def __init__(self, dataset: Dataset, settings: BatchSettings, sizes: SplitSizes | None = None) -> None:
-        self._dataset, self._settings = dataset, settings
         sizes = sizes or SplitSizes()
+        if sizes.split_seed is not None:
+            dataset = with_drawn_validation(dataset, sizes.split_seed)
+        self._dataset, self._settings = dataset, settings
         # The training split is cut, too; its statistics stay those of the whole one.
         self._splits: dict[SplitName, Split] = {
             name: _limited(split, sizes.of(name), sizes.seed, dataset.facts.num_classes)

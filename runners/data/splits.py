@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError, SpecError
-from runners.data.hashing import balanced_choice
+from runners.data.hashing import Int64Array, balanced_choice
 from runners.seeding import derive_key
 
 SplitName = Literal["train", "validation", "test"]
@@ -145,6 +145,49 @@ def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[S
     mask = torch.zeros(len(split), dtype=torch.bool)
     mask[torch.from_numpy(balanced_choice(split.labels.numpy(), count, key, num_classes))] = True
     return Split(split.images[~mask], split.labels[~mask]), Split(split.images[mask], split.labels[mask])
+
+
+def drawn_validation(
+    train_labels: Int64Array, validation_labels: Int64Array, seed: int, num_classes: int
+) -> tuple[Int64Array, Int64Array]:
+    """Draw which images of a data set validate, as many and as balanced as before; return (train, validation).
+
+    An image that stays in training keeps its position, and one that leaves it gives its position to one of its class
+    where there is one. So under one order seed, two splits show the same images at the same steps but for those that
+    were exchanged.
+
+    Args:
+        train_labels: (N,) classes of the training images as the data set comes.
+        validation_labels: (V,) the same of the validation images.
+
+    Returns:
+        (N,) and (V,) positions, counted through the training images and then the validation images.
+    """
+    count = len(train_labels)
+    labels = np.concatenate([train_labels, validation_labels])
+    key = derive_key("validation split", seed)
+    validation = balanced_choice(labels, len(validation_labels), key, num_classes)
+    leaving = validation[validation < count]
+    entering = np.setdiff1d(np.arange(count, len(labels)), validation)
+    # Both in the order of their classes, so that the partners are of one class where the classes have equal numbers.
+    leaving = leaving[np.argsort(labels[leaving], kind="stable")]
+    entering = entering[np.argsort(labels[entering], kind="stable")]
+    train = np.arange(count)
+    train[leaving] = entering
+    return train, validation
+
+
+def with_drawn_validation(dataset: Dataset, seed: int) -> Dataset:
+    """Return a data set whose validation images were drawn by `drawn_validation`, with its statistics.
+
+    The digest stays: it names the content, which is the same.
+    """
+    train, validation = dataset.train, dataset.validation
+    images, labels = torch.cat([train.images, validation.images]), torch.cat([train.labels, validation.labels])
+    drawn = drawn_validation(train.labels.numpy(), validation.labels.numpy(), seed, dataset.facts.num_classes)
+    train, validation = (Split(images[index], labels[index]) for index in map(torch.from_numpy, drawn))
+    mean, std = channel_statistics(train.images)
+    return replace(dataset, train=train, validation=validation, mean=mean, std=std)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

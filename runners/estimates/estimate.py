@@ -25,7 +25,7 @@ from ablations.spec.trial import TrialSpec
 from runners.state.schemas import Count, Seconds
 
 # Place and number of images change how many steps there are, not how long a step takes.
-_DATA_WITHOUT_SPEED = {"root", "download", "train_images", "validation_images", "test_images"}
+_DATA_WITHOUT_SPEED = {"root", "download", "train_images", "validation_images", "test_images", "split_seed"}
 _TRAIN_WITH_SPEED = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
 _PASSES = 4
 """An image that is trained on takes as long as so many that are measured: three passes, the optimiser, augmentation."""

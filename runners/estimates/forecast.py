@@ -290,6 +290,30 @@ def within(plan: Plan, hours: float, forecaster: Forecaster, *, may_trim: bool) 
     return fitting
 
 
+@dataclass(frozen=True)
+class HoursLeft:
+    """The time that a command of several launches may still take by estimate.
+
+    Attributes:
+        hours: The time that the whole command has, or `None` for any time.
+        began: The command's start, by `time.monotonic`.
+    """
+
+    hours: float | None
+    began: float
+    forecaster: Forecaster
+
+    def check(self, plan: Plan) -> None:
+        """Check that a further plan fits into the time that is left.
+
+        Raises:
+            BudgetError: If it does not, or if how long it takes cannot be told.
+        """
+        if self.hours is not None:
+            left = self.hours - (time.monotonic() - self.began) / 3600
+            within(plan, left, self.forecaster, may_trim=False)
+
+
 def difference(plan: Plan, smaller: Plan, forecaster: Forecaster) -> str:
     """Return a sentence on what was trimmed and how long the smaller plan takes."""
     changes: list[str] = []

@@ -33,6 +33,9 @@ class _LastRun(TypedDict):
     canary: NotRequired[bool]
     tuned: NotRequired[bool]
     tuned_from: NotRequired[str | None]
+    until_decided: NotRequired[bool]
+    max_seeds: NotRequired[Count | None]
+    seeds_by_study: NotRequired[dict[str, Count]]
     plugins: NotRequired[list[str]]
     launch: NotRequired[dict[str, Any]]
 

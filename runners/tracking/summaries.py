@@ -99,6 +99,10 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
         names.study_tag(study.name): "summary",
         **tracker.common_tags(),
     }
+    looks = plan.request.looks_of(study)
+    if plan.request.stopping is not None and looks:
+        tags[names.TAG_STOPPING] = str(plan.request.stopping.max_seeds)
+        tags[names.TAG_FIRST_SEEDS] = str(looks[0])
     if plan.request.tuned is not None:
         tags[names.TAG_TUNED] = str(plan.request.tuned.folder)
     return tags

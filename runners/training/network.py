@@ -59,6 +59,18 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
     )
 
 
+def build_trained_network(spec: TrialSpec, facts: DatasetFacts) -> nn.Module:
+    """Return the network of a trial before its training, whose random strategies draw as its training does.
+
+    Raises:
+        DyconvError: If the network cannot be built.
+    """
+    network = build_network(spec.model, facts, spec.weights_seed)
+    # Built from the weights' seed, the strategies would draw from that too, and these draws are of the training.
+    dyconv.set_forward_seed(network, derive_seed(spec.order_seed, "initialisation"))
+    return network
+
+
 def timed_networks(spec: ModelSpec, facts: DatasetFacts, seed: int) -> dict[str, nn.Module]:
     """Return the networks whose latency is compared: "static" and "network".
 
@@ -106,13 +118,18 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
     settings = BatchSettings(
         batch_size=batch_size,
         evaluation_batch_size=_EVALUATION_BATCH_SIZE,
-        seed=derive_seed(spec.seed, "batches"),
+        seed=derive_seed(spec.order_seed, "batches"),
         augmentation=augmentation,
         device=device,
         memory_format=memory_format,
         workers=data.workers or 0,
     )
-    sizes = SplitSizes(train=data.train_images, validation=data.validation_images, test=data.test_images)
+    sizes = SplitSizes(
+        train=data.train_images,
+        validation=data.validation_images,
+        test=data.test_images,
+        split_seed=spec.split_seed,
+    )
     return open_batches(
         data.name,
         settings,

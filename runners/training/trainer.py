@@ -1,7 +1,7 @@
 """This module holds the training loop, a function of the spec and the step alone: it can stop and resume anywhere.
 
-All random draws (order, augmentation, dropout, mixup, shuffling strategies) are seeded by (seed, step). No generator
-has a state that would have to be saved. Legend: B images in a batch.
+All random draws (order, augmentation, dropout, mixup, shuffling strategies) are seeded by the spec's `order_seed` and
+the step. No generator has a state that would have to be saved. Legend: B images in a batch.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class Trainer:
         return loss
 
     def _seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
-        return seeded(derive_seed(self.spec.seed, *purpose), self.device)
+        return seeded(derive_seed(self.spec.order_seed, *purpose), self.device)
 
     def _amp_dtype(self) -> torch.dtype | None:
         """Return the dtype of mixed precision, float16 only on a GPU without bfloat16; None for float32."""

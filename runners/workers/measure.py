@@ -30,7 +30,7 @@ from runners.training.correctness import correctness
 from runners.training.distributed import World
 from runners.training.evaluation import Measurement, evaluate
 from runners.training.inspected import load_inspected, load_kept
-from runners.training.network import build_network, input_size, intervened, open_source, timed_networks
+from runners.training.network import build_trained_network, input_size, intervened, open_source, timed_networks
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
@@ -241,7 +241,7 @@ def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, B
         # Libraries that allocate without naming a device must not use the GPU of another worker.
         torch.cuda.set_device(device)
     source = open_source(node.spec, device, LAYOUT)
-    model = build_network(node.spec.model, source.facts, node.spec.seed)
+    model = build_trained_network(node.spec, source.facts)
     return model.to(device).to(memory_format=LAYOUT), source
 
 

@@ -16,6 +16,10 @@ def make(**fields: Any) -> Study:
     return Study(**{**plain, **fields})
 
 
+VARIANCES: dict[str, Any] = {"compares": "variances"}
+EVERYTHING = Variant(name="a")
+NOTHING = Variant(name="b", changes={"train": {"weights_seed": 1, "order_seed": 1}})
+BIGGER = Variant(name="b", changes={"train.weights_seed": 1, "model.width": 2.0})
 NETWORK = InspectedNetwork(name="n", changes={"train.epochs": 3})
 
 
@@ -38,6 +42,13 @@ NETWORK = InspectedNetwork(name="n", changes={"train.epochs": 3})
         ({"seeds": 1001}, "less than or equal to 1000"),
         ({"baseline": {"train.epoch": 1}}, "unknown setting 'train.epoch'"),
         ({"baseline": {"train.epochs": "x"}}, "valid integer, found 'x'"),
+        ({"compares": "medians"}, "'means' or 'variances'"),
+        ({**VARIANCES, "networks": (NETWORK,), "inspect": ("n",)}, "variances are those of trainings"),
+        ({**VARIANCES, "metric": "cost/parameters"}, "variances are those of trainings"),
+        ({**VARIANCES, "with_cost": True}, "compares variances, and with_cost is about the means"),
+        ({**VARIANCES, "variants": (EVERYTHING, BIGGER)}, "variant 'b' sets model.width.*into the baseline"),
+        ({**VARIANCES, "variants": (EVERYTHING, Variant(name="b"))}, "variant 'b' varies train.order_seed, train.wei"),
+        ({**VARIANCES, "variants": (EVERYTHING, NOTHING)}, "variant 'b' varies none, and the reference train.order"),
         ({"baseline": {"train": {"epochs": 1}, "train.epochs": 1}}, "given twice"),
     ],
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.verdicts import SCENARIOS, false_stars
-from benchmarks.verdicts import coverage as coverage_of_tables
+from benchmarks.verdicts.tables import SCENARIOS, false_stars
+from benchmarks.verdicts.tables import coverage as coverage_of_tables
 from reports.analysis.statistics import estimate
 from tests.reports.simulated import (
     Draw,

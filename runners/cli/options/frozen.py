@@ -45,6 +45,8 @@ class FrozenOptions:
             selection = replace(selection, preset=request["preset"], overrides=overrides, seeds=request["seeds"])
             selection = replace(selection, canary=selection.canary or request["canary"])
             selection = replace(selection, tuned=selection.tuned or request["tuned"] is not None)
+            if "stopping" in request and not selection.until_decided:
+                selection = replace(selection, until_decided=True, max_seeds=request["stopping"]["max_seeds"])
         return selection
 
     def plans(self, plan: Plan, selection: Selection) -> Sequence[FrozenPlan]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ablations.planning.request import Request, make_request
+from ablations.protocol.stopping import StoppingRule
 from ablations.registry import find_studies
 from ablations.stores.addresses import sqlite_address
 from ablations.study import Study
 from runners import plugins
 from runners.cli.options.groups import GivenPath, Option, grouped
 from runners.state.layout import RunsFolder
+
+MAX_SEEDS = 20
+"""The most seeds of a run until its claims are decided, unless the user names another number."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Selection:
     Attributes:
         studies: Names and files, as they were given.
         tuned_from: A file or folder of tuned values, in place of those in the runs folder.
+        until_decided: Whether seeds are added until the primary claims are decided, to at most `max_seeds`.
+        seeds_by_study: No option: the seeds that studies have by now, as a run until its claims are decided sets them.
+
+    Raises:
+        UsageError: If `--max-seeds` is given without `--until-decided`.
     """
 
     studies: tuple[str, ...] = ()
@@ -36,8 +45,17 @@ class Selection:
     canary: bool = False
     tuned: bool = False
     tuned_from: str | None = None
+    until_decided: bool = False
+    max_seeds: int | None = None
     runs_dir: Path = Path("runs")
     plugins: tuple[str, ...] = ()
+    seeds_by_study: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_seeds is not None and not self.until_decided:
+            raise click.UsageError(
+                "--max-seeds needs --until-decided, of which it is the end. For a fixed number of seeds use --seeds."
+            )
 
     @property
     def is_scaled(self) -> bool:
@@ -59,6 +77,17 @@ class Selection:
         """`MLFLOW_TRACKING_URI`, or the SQLite store in the runs folder."""
         return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(self.layout.store.absolute())
 
+    @property
+    def stopping(self) -> StoppingRule | None:
+        """The rule by which seeds are added; `None` for a fixed number.
+
+        Raises:
+            OptionError: If `--max-seeds` leaves nothing to add.
+        """
+        if not self.until_decided:
+            return None
+        return StoppingRule(MAX_SEEDS if self.max_seeds is None else self.max_seeds)
+
     def request(self) -> Request:
         """Return the request for a plan, with the tuned values read from their files."""
         tuned_values = None
@@ -66,7 +95,15 @@ class Selection:
             tuned_values = Path(self.tuned_from)
         elif self.tuned:
             tuned_values = self.layout.tuning
-        return make_request(self.preset, self.overrides, self.seeds, self.canary, tuned_values)
+        return make_request(
+            self.preset,
+            self.overrides,
+            self.seeds,
+            self.canary,
+            tuned_values,
+            stopping=self.stopping,
+            seeds_by_study=self.seeds_by_study,
+        )
 
     def find_studies(self, request: Request) -> Sequence[Study]:
         """Return the selected studies at the scale of a request."""
@@ -102,6 +139,16 @@ SELECTION_OPTIONS: dict[str, Option] = {
         type=click.Path(exists=True),
         metavar="PLACE",
         help="The same, with the values in this file or folder instead of tuning/ in the runs folder.",
+    ),
+    "until_decided": click.option(
+        "--until-decided",
+        is_flag=True,
+        help="Add seeds until the primary claims are decided; intervals are valid for all looks together.",
+    ),
+    "max_seeds": click.option(
+        "--max-seeds",
+        type=click.IntRange(1, 1000),
+        help=f"The most seeds of --until-decided (default: {MAX_SEEDS}). Fix it before the first look.",
     ),
     "runs_dir": click.option(
         "--runs-dir",

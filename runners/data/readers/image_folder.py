@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from runners.data.batches import (
 )
 from runners.data.hashing import Int64Array, balanced_choice
 from runners.data.sources import BatchSettings, BatchSource, SplitSizes
-from runners.data.splits import Normalization, SplitName, check_digest
+from runners.data.splits import Normalization, SplitName, check_digest, drawn_validation
 from runners.data.transforms import apply, evaluation_transform, file_transform
 from runners.seeding import derive_key
 
@@ -81,9 +82,11 @@ class FolderSource:
         listing = content.listing
         train = validation = listing.train
         # Without training files there is nothing to split off: only the test split is measured.
+        sizes = sizes or SplitSizes()
         if not facts.is_test_only:
             train, validation = split_off_validation(listing, facts)
-        sizes = sizes or SplitSizes()
+            if sizes.split_seed is not None:
+                train, validation = _with_drawn_validation(train, validation, sizes.split_seed)
         self._files: dict[SplitName, FileList] = {
             "train": _limited(train, sizes.train, sizes.seed),
             "validation": _limited(validation, sizes.validation, sizes.seed),
@@ -206,6 +209,15 @@ def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileLis
     validation = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
     train = np.setdiff1d(np.arange(len(pool)), validation)
     return pool.take(train.tolist()), pool.take(validation.tolist())
+
+
+def _with_drawn_validation(train: FileList, validation: FileList, seed: int) -> tuple[FileList, FileList]:
+    """Return (train, validation) of the same files, drawn by `drawn_validation`."""
+    # All splits of a listing lie below one root and have the same classes.
+    pool = replace(train, paths=train.paths + validation.paths, labels=train.labels + validation.labels)
+    drawn = drawn_validation(np.asarray(train.labels), np.asarray(validation.labels), seed, len(train.class_names))
+    train_index, validation_index = drawn
+    return pool.take(train_index.tolist()), pool.take(validation_index.tolist())
 
 
 def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor] | str:

@@ -136,6 +136,25 @@ def test_two_interventions_differ_where_they_differ() -> None:
     assert factors(first, second) == ("intervention.where",)
 
 
+EVERYTHING = variant("everything", data__split_seed="trial")
+WEIGHTS = variant("weights", train__order_seed=7, data__split_seed=7)
+
+
+def test_rows_of_a_study_of_variances_fix_several_sources_and_say_nothing_of_it() -> None:
+    assert codes(found(study(EVERYTHING, WEIGHTS, compares="variances"))) == []
+    assert codes(found(study(EVERYTHING, WEIGHTS))) == ["several-factors"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [(1, "with 1 seed no row has a variance"), (7, "with 7 seeds the interv"), (8, "")]
+)
+def test_a_study_of_variances_asks_for_the_seeds_of_a_variance(seeds: int, words: str) -> None:
+    lints = found(study(EVERYTHING, WEIGHTS, compares="variances", seeds=seeds))
+    assert [item.message.startswith(words) for item in lints] == [True] * bool(words)
+    # The factor that the message names is that of the F distribution.
+    assert stats.f.ppf(0.975, 6, 6) > 5 > stats.f.ppf(0.975, 7, 7) > 4.9
+
+
 TWO = {"train__epochs": 6, "train__batch_size": 32}
 
 

@@ -146,6 +146,14 @@ def test_an_override_reaches_every_variant(plan: Planner) -> None:
     assert {node.spec.model.num_kernels for node in made.trials.values()} == {2, None}
 
 
+def test_a_study_of_variances_says_itself_what_varies(plan: Planner) -> None:
+    with pytest.raises(SpecError, match=r"--set train\.weights_seed=3: study 'variance' says itself which sources"):
+        plan("variance", overrides={"train.weights_seed": 3})
+    both, alone = plan("variance", "temperature", overrides={"train.weights_seed": 3}), plan("variance")
+    assert trials_of(both, "variance") == trials_of(alone, "variance")
+    assert {both.node(key).spec.weights_seed for key in trials_of(both, "temperature")} == {3}
+
+
 def test_an_override_is_stronger_than_a_baseline_and_weaker_than_a_variant() -> None:
     own = study(Variant(name="a"), Variant(name="b", changes={"train.epochs": 5}), baseline={"train.epochs": 4})
     made = make_plan([own], Request(get_preset("quick"), {"train.epochs": 9}, seeds=1))

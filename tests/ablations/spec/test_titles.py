@@ -52,6 +52,14 @@ LINEAR = {"train.temperature.schedule": "linear"}
             "DY-MobileNetV2 ×0.35 K=4 at expansion, depthwise τ=30 · seed 0",
         ),
         ({"model.depth": 1.0, "model.reduction": 16}, "DY-MobileNetV2 ×0.35 K=4 C/16 τ=30 · seed 0"),
+        (
+            {"model.depth": 1.0, "train.weights_seed": 0, "train.order_seed": 7, "data.split_seed": 9},
+            "DY-MobileNetV2 ×0.35 K=4 τ=30 · weights 0, order 7, split 9 · seed 0",
+        ),
+        (
+            {"model.depth": 1.0, "data.split_seed": "trial"},
+            "DY-MobileNetV2 ×0.35 K=4 τ=30 · split by seed · seed 0",
+        ),
     ],
 )
 def test_trial_titles(settings: dict[str, Any], title: str) -> None:

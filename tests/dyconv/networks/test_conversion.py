@@ -21,6 +21,7 @@ from dyconv import (
     dynamic_layers,
     make_dynamic,
     record_attention,
+    set_forward_seed,
     set_forward_step,
 )
 
@@ -169,6 +170,15 @@ def test_forward_passes_are_counted_and_can_be_set() -> None:
 def test_the_seed_is_that_of_random_strategies_too() -> None:
     first, second = (shuffled(seed).get_submodule("2").aggregator.context for seed in (0, 1))
     assert not torch.equal(first.derangement(50), second.derangement(50))
+
+
+def test_a_network_draws_from_another_seed_when_it_is_given_one() -> None:
+    model, draws = shuffled(0), []
+    assert set_forward_seed(model, 1) == 2
+    for seed in (0, 1):
+        draws.append(shuffled(seed).get_submodule("2").aggregator.context.derangement(50))
+    assert torch.equal(model.get_submodule("2").aggregator.context.derangement(50), draws[1])
+    assert not torch.equal(*draws)
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])

@@ -14,7 +14,7 @@ from ablations.planning.plan import Plan
 from ablations.registry import available_studies
 from ablations.study import InspectedNetwork, Study, Variant
 from reports import verdicts
-from reports.analysis.claims import JudgedClaim, JudgedContrast, Seeds, Verdict, judge, primary_claims, primary_level
+from reports.analysis.claims import JudgedClaim, JudgedContrast, Seeds, Verdict, judge, primary_level
 from reports.analysis.statistics import Estimate, estimate, power_better, power_narrow
 from tests.reports.everything import results_of, whole_plan
 from tests.reports.made_up import plan_of
@@ -288,7 +288,7 @@ def test_a_primary_claim_counts_per_network_and_where_its_results_are_missing_bu
     )
     thrice = study.model_copy(update={"name": "thrice", "networks": networks, "inspect": ("low", "middle", "high")})
     plan = plan_of(study, cut, thrice, seeds=3)
-    assert primary_claims(plan) == 4
+    assert plan.primary_claims == 4
     assert primary_level(plan) == pytest.approx(1 - 0.05 / 4)
 
 

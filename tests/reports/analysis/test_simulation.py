@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.verdicts import (
+from benchmarks.verdicts.tables import (
     CONTRADICTED,
     REPRODUCED,
     SAME,

@@ -168,6 +168,6 @@ def test_latest_request(make_store: MakeStore) -> None:
         }
         store.raw(experiment, "summary", tags, {}, start=start)
     asked = {"preset": "quick", "overrides": {"train.epochs": 4}, "seeds": 5, "canary": False, "tuned_from": None}
-    assert latest_request(name, store.uri) == asked
+    assert latest_request(name, store.uri) == {**asked, "max_seeds": None}
     assert latest_request("another", store.uri) is None
     assert latest_request(name, make_store().uri) is None

@@ -43,6 +43,10 @@ def test_every_comparison_of_every_table_has_its_p_values(
         assert row.delta is not None
         assert cells[2] == Text("3")
         assert cells[4:7] == (Text(f"{row.delta.df:.1f}"), Text(p_words(row.p_value)), Text(p_words(row.p_holm)))
+        assert row.improvement is not None
+        assert row.improvement.same_checkpoints == row.same_checkpoints
+        low, high = row.improvement.low, row.improvement.high
+        assert cells[7] == Text(f"{row.improvement.probability:.2f} [{low:.2f}, {high:.2f}]")
     over = [cells[3].text for cells in set_rows(table)]
     assert over == ["both"] * 8 + ["seeds"] * 5
     assert [cells[0].text for cells in set_rows(table) if cells[0].text] == [

@@ -51,8 +51,8 @@ def _notes(table: Table) -> str:
 
 def test_stars_are_those_of_the_intervals() -> None:
     table, summary, said = _told(_values(80.0, 70.0, 80.0, 80.1, seeds=4), 4)
-    assert [column.heading for column in table.columns] == ["variant", "top-1 (%)", "n", "Δ", "stars"]
-    assert [row[4] for row in table.rows] == [Text(""), Text("**"), Text(""), Text("")]
+    assert [column.heading for column in table.columns] == ["variant", "top-1 (%)", "n", "Δ", "P(better)", "stars"]
+    assert [row[5] for row in table.rows] == [Text(""), Text("**"), Text(""), Text("")]
     row = summary.get("", "b")
     assert row.delta is not None
     assert row.delta.df > 3, "rows trained apart share their spread"
@@ -112,7 +112,7 @@ def test_missing_comparisons_are_not_corrected_for() -> None:
     values = {**_values(80.0, 70.0, 60.0, seeds=6), "c": (60.0, None, 60.0, 60.0, 60.0, 60.0)}
     table, summary, _ = _told(values, 6)
     assert [row.variant for row in summary.tested] == ["b"]
-    assert [row[4] for row in table.rows] == [Text(""), Text("**"), Text("")]
+    assert [row[5] for row in table.rows] == [Text(""), Text("**"), Text("")]
     assert table.rows[2][1:4] == (Missing("n = 5/6"), Text("5/6"), Missing("n = 5/6"))
     assert "for the one comparison of this table" in _notes(table)
 

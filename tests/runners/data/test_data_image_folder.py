@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError, SpecError
-from runners.data import Augmentation, Batch, BatchSettings, Normalization, SplitSizes, open_batches
+from runners.data import Augmentation, Batch, BatchSettings, Normalization, SplitName, SplitSizes, open_batches
 from runners.data.readers.image_folder import FolderSource
 
 CROPPED = Augmentation(resized_crop=True, flip=True)
@@ -193,6 +193,21 @@ def test_sizes_take_a_balanced_part(facts: DatasetFacts, root: Path) -> None:
     assert torch.cat([y for _, y in source.evaluation("train")]).bincount().tolist() == [3, 3, 3]
     with pytest.raises(SpecError, match="cannot take 10 images from a split of 9"):
         FolderSource(facts, root, SETTINGS, sizes=SplitSizes(test=10))
+
+
+def test_a_split_seed_draws_other_validation_files(facts: DatasetFacts, root: Path) -> None:
+    def images(split: SplitName, seed: int | None) -> list[bytes]:
+        source = FolderSource(facts, root, SETTINGS, sizes=SplitSizes(split_seed=seed))
+        batches = list(source.evaluation(split))
+        if split == "validation":
+            assert torch.cat([labels for _, labels in batches]).bincount().tolist() == [2, 2, 2]
+        return sorted(image.numpy().tobytes() for images, _ in batches for image in images)
+
+    drawn = [images("validation", seed) for seed in (None, 1, 2)]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+    whole = sorted(drawn[0] + images("train", None))
+    assert sorted(drawn[1] + images("train", 1)) == whole
+    assert images("test", 1) == images("test", None)
 
 
 def test_the_digest_is_of_names_and_contents_and_of_no_place(facts: DatasetFacts, root: Path, tmp_path: Path) -> None:

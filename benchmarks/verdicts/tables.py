@@ -1,16 +1,13 @@
-"""This script simulates tables of trainings of known truth: coverage, false stars, and verdicts on true effects.
+"""This module simulates tables of trainings of known truth: coverage, false stars, and verdicts on true effects.
 
-`python -m benchmarks.verdicts` prints the tables of docs/evidence.md, from fixed seeds, in about a minute. The
-intervals are those of `reports.analysis.statistics`, for many tables at once, since one at a time would take hours.
+The intervals are those of `reports.analysis.statistics`, for many tables at once, since one at a time would take hours.
 
 Legend: N simulated tables, R rows of each, S seeds.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -172,10 +169,11 @@ def false_stars(scenario: str, rows: int, seeds: int, tables: int, method: Metho
     return 100 * float((smallest * (rows - 1) < ALPHA).mean())
 
 
-def judge(low: Array, high: Array, size: float = SIZE) -> Verdicts:
-    """Return the verdicts on a claim of superiority with margin 0, by its intervals."""
-    # In this order: an interval within the size of interest may also lie above or below zero.
-    return np.select([low > 0, high < 0, (low > -size) & (high < size)], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
+def judge(low: Array, high: Array, size: float = SIZE, margin: float = 0.0) -> Verdicts:
+    """Return the verdicts on a claim of superiority by more than a margin, by its intervals."""
+    within = (low > -size) & (high < size)
+    # In this order: an interval within the size of interest may also lie above or below the margin.
+    return np.select([low > margin, high < margin, within], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
 
 
 def judge_single(tables: Array, truth: float) -> Verdicts:
@@ -203,12 +201,12 @@ def judge_all(tables: Array, truths: Sequence[float]) -> Verdicts:
     return np.select([reproduced, present[CONTRADICTED], present[SAME]], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
 
 
-def is_wrong(verdict: int, truths: Sequence[float], size: float = SIZE) -> bool:
-    """Return True if a verdict on the claim that all of some differences are above 0 is false, given the truth."""
+def is_wrong(verdict: int, truths: Sequence[float], size: float = SIZE, margin: float = 0.0) -> bool:
+    """Return True if a verdict on the claim that all of some differences exceed a margin is false, given the truth."""
     if verdict == REPRODUCED:
-        return min(truths) <= 0
+        return min(truths) <= margin
     if verdict == CONTRADICTED:
-        return min(truths) >= 0
+        return min(truths) >= margin
     return verdict == SAME and all(abs(truth) >= size for truth in truths)
 
 
@@ -218,14 +216,14 @@ def shares(verdicts: Verdicts) -> str:
     return " / ".join(f"{100 * float((verdicts == verdict).mean()):.0f}" for verdict in order)
 
 
-def _markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _by_scenario(cell: Callable[[str, int], str]) -> str:
     rows = [[kind.title, *(cell(name, seeds) for seeds in SEEDS)] for name, kind in SCENARIOS.items()]
-    return _markdown(["spreads", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
+    return markdown(["spreads", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
 
 
 def _by_truth(tables: int) -> str:
@@ -234,7 +232,7 @@ def _by_truth(tables: int) -> str:
     rows = [
         [f"{truth:+g}" if truth else "0", *(shares(judge_single(drawn[s], truth)) for s in SEEDS)] for truth in TRUTHS
     ]
-    return _markdown(["true difference", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
+    return markdown(["true difference", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
 
 
 def _by_claim(tables: int) -> str:
@@ -246,15 +244,12 @@ def _by_claim(tables: int) -> str:
         for truths in patterns:
             pattern = ", ".join(f"{truth:+g}" if truth else "0" for truth in truths)
             rows.append([pattern, *(shares(judge_all(drawn[seeds], truths)) for seeds in SEEDS)])
-    return _markdown(["true differences", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
+    return markdown(["true differences", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=10_000, help="simulated tables per number")
-    tables = parser.parse_args().tables
-    for title, table in {
+def printed_tables(tables: int) -> dict[str, str]:
+    """Return the tables of docs/evidence.md by their titles, from so many simulated tables per number."""
+    return {
         "Coverage of 95 % intervals: mean / worst comparison (%) / width relative to the paired t": _by_scenario(
             lambda name, seeds: str(coverage(name, ROWS, seeds, tables))
         ),
@@ -263,13 +258,8 @@ def main() -> None:
         ),
         "One contrast: reproduced / contradicted / practically the same / undecided (%)": _by_truth(tables),
         "A claim of two or four contrasts: the same": _by_claim(tables),
-    }.items():
-        sys.stdout.write(f"{title}\n\n{table}\n\n")
+    }
 
 
 def _stars(name: str, seeds: int, tables: int) -> list[str]:
     return [f"{false_stars(name, rows, seeds, tables):.1f}" for rows in ROWS]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""This package tells a study of variances: its table and its words. The numbers are in `reports.analysis.variance`."""
