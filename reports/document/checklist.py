@@ -117,7 +117,7 @@ def _planning(plan: Plan, results: Results) -> ChecklistEntry:
 def _limitations(plan: Plan, results: Results) -> ChecklistEntry:
     datasets = sorted({node.spec.data.facts.title for node in (*plan.trials.values(), *plan.networks.values())})
     cautions = len(list(caveats(plan, results)))
-    grounds = f"{cautions} {plural(cautions, 'caution')} on page 1; each table names what it leaves out."
+    grounds = f"{cautions or 'No'} {plural(cautions, 'caution')} on page 1; each table names what it leaves out."
     if datasets:
         grounds += f" All numbers are on {enumerated(datasets)}; nothing here says how far they carry to other data."
     question = "Does the report say where its numbers do not hold?"
@@ -161,7 +161,9 @@ def _without_code(results: Results) -> int:
 def _data_and_code(plan: Plan, results: Results) -> ChecklistEntry:
     phrases = []
     unnamed = 0
-    for facts in plan.data_facts:
+    # Of a network that is only counted, no data are read.
+    measured = (*plan.trials.values(), *plan.networks.values())
+    for facts in dict.fromkeys(node.spec.data.facts for node in measured):
         if facts.digest:
             phrases.append(f"{facts.title}, SHA-256 {facts.digest[:SHORT]}")
         else:

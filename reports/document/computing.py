@@ -147,7 +147,10 @@ def _runs_table(computing: Computing) -> Table:
     total = text_cells("all", "", *_amounts(computing.runs, every))
     return Table(
         title="Runs and their time",
-        caption="All runs of these studies, by kind and outcome. Failed runs and those done anew are in no other.",
+        caption=(
+            "All runs of these studies, by kind and outcome. Runs that failed, were aborted or were done anew are in "
+            "no other table."
+        ),
         columns=columns,
         rows=(*rows, total),
         rules=(*rules, len(rows)),

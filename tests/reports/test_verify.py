@@ -287,6 +287,17 @@ def test_the_computing_of_a_report_is_that_of_its_time(make_store: Callable[[], 
     assert f"computing, {earlier}, seconds: 1.0 in the report, 77.0 from the runs" in lines
 
 
+@pytest.mark.parametrize("computing", [[], {"a": 1}, {"a": {}}, {"a": {"kind": "trial", "seconds": -1}}])
+def test_a_computing_that_cannot_be_read(
+    carrying: Document, own: Store, plan: Plan, out: Path, computing: object
+) -> None:
+    content = {**json.loads(carrying.attachments[0].content), "computing": computing}
+    document = with_manifest(replace(carrying, attachments=()), content, plan, collect(plan, own.uri))
+    path = get_renderer("html")(document, out, "report")
+    with pytest.raises(ReportError, match="the computing in its manifest cannot be read"):
+        check(path, own)
+
+
 def test_a_report_of_before_computing_was_told_is_made_again_without_it(
     carrying: Document, own: Store, plan: Plan, out: Path
 ) -> None:

@@ -131,6 +131,13 @@ def test_a_frozen_plan_answers_whether_it_was_planned(trained: Plan, whole: Resu
     assert "deviation" in entry.grounds
 
 
+def test_data_of_networks_that_are_only_counted_are_not_asked_for() -> None:
+    plan = whole_plan("quick", "temperature", "cost")
+    entry = entries_of(plan, made_up_results(plan))[OPEN]
+    assert entry.answer == "yes"
+    assert "ImageNet" not in entry.grounds
+
+
 def test_energy_and_memory_are_told_where_they_are_known(trained: Plan, whole: Results) -> None:
     runs = [replace(run, memory=2**29, gpu_memory=3 * 2**30, gpu=True) for run in whole.computing.runs]
     launch = Record("a", 1.0, ("temperature",), 3, 2, None, 60.0, energy=3.6e6, energy_of="GPUs")
