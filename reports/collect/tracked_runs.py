@@ -1,6 +1,6 @@
 """This module holds `TrackedRun`, a run of the tracking store with its tags parsed, and says which of several counts.
 
-Reports, comparisons, searches and tunings are all made from these. `reports.collect.store` reads them, newest first.
+Reports, comparisons, searches and tunings are all made from these. `reports.collect.stores` reads them, newest first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class TrackedRun:
 
     Attributes:
         status: `FINISHED`, or another of MLflow's in lower case.
-        ended: When it ended, or else began, in milliseconds since 1970.
+        began: In milliseconds since 1970, 0 if unknown.
+        ended: When it ended, or else began, likewise.
         kind: Kind of its node, or `study` for the summary of a study; empty if unknown.
         seed: `None` if its tag is no number.
         commit: Empty if unknown.
@@ -54,6 +55,7 @@ class TrackedRun:
     artifact_uri: str
     status: str
     deleted: bool
+    began: int
     ended: int
     kind: str
     fingerprint: str
@@ -77,7 +79,7 @@ class TrackedRun:
         if run.inputs:
             for entry in run.inputs.dataset_inputs:
                 data.append(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})")
-        return cls(
+        return cls.from_tags(
             run_id=info.run_id,
             name=info.run_name or "",
             experiment=experiment,
@@ -85,8 +87,19 @@ class TrackedRun:
             artifact_uri=info.artifact_uri,
             status=str(info.status).lower(),
             deleted=info.lifecycle_stage != "active",
+            began=int(info.start_time or 0),
             # A run that goes on, or was killed, has no end.
             ended=int(info.end_time or info.start_time or 0),
+            data=", ".join(data),
+            metrics=run.data.metrics,
+            params=run.data.params,
+            tags=tags,
+        )
+
+    @classmethod
+    def from_tags(cls, *, tags: Mapping[str, str], **parts: Any) -> TrackedRun:
+        """Return a run with what its tags say beside its other `parts`, which are called like the attributes."""
+        return cls(
             kind=tags.get(names.TAG_KIND, ""),
             fingerprint=tags.get(names.TAG_FINGERPRINT, ""),
             seed=integer(tags.get(names.TAG_SEED)),
@@ -96,10 +109,8 @@ class TrackedRun:
             slot=integer(tags.get(names.TAG_SLOT)),
             # Trainings that no optimiser has proposed have no such tag; they never stop early.
             outcome=tags.get(names.TAG_OUTCOME, "complete"),
-            data=", ".join(data),
-            metrics=run.data.metrics,
-            params=run.data.params,
             tags=tags,
+            **parts,
         )
 
     @property
