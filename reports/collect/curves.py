@@ -18,6 +18,9 @@ from reports.collect.tracked_runs import TrackedRun, finite
 
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 
+_BY_EPOCH_PREFIXES = ("train/", "val/", names.ENTROPY_PREFIX)
+_BY_EPOCH = frozenset({names.TEMPERATURE})
+
 
 def curve_rows(store: Store, runs: Sequence[TrackedRun]) -> Iterator[tuple[Any, ...]]:
     """Yield, for finished runs of trials, run id, fingerprint, metric, step and value, by metric and step.
@@ -30,6 +33,15 @@ def curve_rows(store: Store, runs: Sequence[TrackedRun]) -> Iterator[tuple[Any, 
             curve = recorded.get(name) or store.history(run, name)
             for step, value in sorted(curve.items()):
                 yield run.run_id, run.fingerprint, name, step, finite(value)
+
+
+def histories(store: Store, run: TrackedRun) -> dict[str, dict[int, float]]:
+    """Return the values by step of each metric that a finished trial tracked over its epochs, by name."""
+    recorded = dict(_recorded(store, run))
+    for name in run.metrics:
+        if not recorded.get(name) and (name in _BY_EPOCH or name.startswith(_BY_EPOCH_PREFIXES)):
+            recorded[name] = dict(store.history(run, name))
+    return {name: recorded[name] for name in sorted(recorded)}
 
 
 def _is_curve(name: str) -> bool:

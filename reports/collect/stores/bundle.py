@@ -6,12 +6,11 @@ Each run has a folder `runs/<id>/` in the bundle: `run.json` is the run without 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ablations.errors import BundleError, TrackingError
 from reports.archive.bundle import Bundle, open_bundle
@@ -20,6 +19,7 @@ from reports.collect.tracked_runs import TrackedRun
 
 RUN_FILE, HISTORY_FILE = "run.json", "history.json"
 _FOLDER = "runs"
+_HISTORY = TypeAdapter(dict[str, dict[int, float]])
 
 
 def member(run_id: str, name: str) -> str:
@@ -116,8 +116,10 @@ class BundleStore(Store):
         name = member(run.run_id, HISTORY_FILE)
         if name not in self._bundle:
             return {}
-        history: dict[str, Any] = json.loads(self._bundle.read(name))
-        return {int(step): float(value) for step, value in history.get(metric, {}).items()}
+        try:
+            return _HISTORY.validate_json(self._bundle.read(name)).get(metric, {})
+        except ValidationError:
+            raise BundleError(f"{name} in the bundle {self._bundle.path} is no list of metrics by step.") from None
 
     def artifact(self, run: TrackedRun, path: str) -> str:
         """Return the text of a file of a run.

@@ -1,4 +1,7 @@
-"""This module opens a store by its address: the path of a bundle (`report.zip`), or anything that MLflow can read."""
+"""This module opens a store by its address: that of a bundle, or anything that MLflow can read.
+
+A bundle is named by its path, if that ends in `.zip`, or by `bundle:` and any path.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ablations.stores.addresses import is_sqlite
 from reports.collect.stores.base import Store
 
-BUNDLE_ENDING = ".zip"
+_SCHEME = "bundle:"
+_ENDING = ".zip"
+
+
+def bundle_address(path: Path) -> str:
+    """Return the address of the bundle in a file, whatever its name."""
+    return f"{_SCHEME}{path}"
 
 
 def bundle_path(address: str) -> Path | None:
     """Return the path of the bundle that an address names, or `None` if it names another kind of store."""
-    if "://" not in address and not address.startswith("sqlite:") and address.lower().endswith(BUNDLE_ENDING):
+    if address.startswith(_SCHEME):
+        return Path(address.removeprefix(_SCHEME))
+    if address.lower().endswith(_ENDING) and "://" not in address and not is_sqlite(address):
         return Path(address)
     return None
 
