@@ -72,8 +72,8 @@ class Listing:
 def listing_text(files: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
     """Return `bundle.json` for these files; canonical, so that equal content is equal bytes."""
     listed = {}
-    for name, content in files.items():
-        listed[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    for name, file in files.items():
+        listed[name] = {"size": len(file), "sha256": hashlib.sha256(file).hexdigest()}
     content = {"format": FORMAT, "about": dict(about), "files": listed}
     return f"{canonical_json({**content, 'sha256': digest(content)})}\n".encode()
 

@@ -22,6 +22,9 @@ from reports.collect.tracked_runs import TrackedRun, finite, json_object
 from reports.content.plan_words import plural
 from reports.evidence.manifest import Json
 
+WEIGHTS, CORRECT_IMAGES = "weights", "correct images"
+"""Files of a node that are compared by their digests."""
+
 _DECISIVE = ("processor", "instructions", "threads", "gpu", "torch", "kernels", "numpy", "platform")
 """The versions on which the last bits of a training are known to depend."""
 
@@ -101,9 +104,9 @@ def _tracked(store: Store, run: TrackedRun) -> Measurement:
     digests = {}
     weights = json_object(run.tags.get(names.TAG_FILES)).get(names.WEIGHTS_FILE)
     if isinstance(weights, str):
-        digests["weights"] = weights
+        digests[WEIGHTS] = weights
     if names.TAG_CORRECTNESS in run.tags:
-        digests["correct images"] = run.tags[names.TAG_CORRECTNESS]
+        digests[CORRECT_IMAGES] = run.tags[names.TAG_CORRECTNESS]
     curves = histories(store, run) if run.kind == "trial" else {}
     return Measurement(run.metrics, curves, digests, json_object(run.tags.get(names.TAG_VERSIONS)))
 

@@ -14,6 +14,8 @@ from ablations.visible import visible
 from reports.archive.bundle import open_bundle
 from reports.bundles.checking import is_bundle
 from reports.bundles.retraining import (
+    CORRECT_IMAGES,
+    WEIGHTS,
     Measurement,
     amount_words,
     draw_nodes,
@@ -32,6 +34,7 @@ from runners.launching.retraining import rerun_node
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import CORRECTNESS
 from runners.tracking.result_files import digest_of_file
+from runners.training.sealed_tensors import file_digests
 
 
 def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, ...]) -> int:
@@ -58,7 +61,8 @@ def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, .
             expected = reported[node.fingerprint]
             device, threads = options.device or _device(expected), _threads(expected)
             print_lines([f"running again: {visible(node.title, lines=False)} ({device}, {threads} CPU threads)"])
-            again = _measurement(rerun_node(node, states, device=device, threads=threads, plugins=plugins))
+            state = rerun_node(node, states, device=device, threads=threads, plugins=plugins)
+            again = _measurement(state, expected.digests.get(WEIGHTS))
             lines = _lines(node, expected, again)
             count += sum(line.startswith("differs") for line in lines)
             print_lines(visible(line, lines=False) for line in lines)
@@ -83,8 +87,12 @@ def _threads(reported: Measurement) -> int:
     return int(threads) if threads.isdecimal() and 0 < len(threads) < 5 else 1
 
 
-def _measurement(state: NodeState) -> Measurement:
-    """Return all that was measured of a node that was run again."""
+def _measurement(state: NodeState, reported_weights: str | None) -> Measurement:
+    """Return all that was measured of a node that was run again.
+
+    Args:
+        reported_weights: SHA-256 of the file of the reported weights, if it has any.
+    """
     result = state.result()
     assert result is not None, "only what is done is compared"
     metrics: dict[str, float] = {}
@@ -96,10 +104,13 @@ def _measurement(state: NodeState) -> Measurement:
     digests = {}
     # An evaluation has no weights of its own.
     if state.weights_file.exists():
-        digests["weights"] = digest_of_file(state.weights_file)
+        digests[WEIGHTS] = digest_of_file(state.weights_file)
+        # One file of equal weights may have its metadata in another order than the other.
+        if reported_weights in file_digests(state.weights_file):
+            digests[WEIGHTS] = str(reported_weights)
     correctness = CORRECTNESS.find(state.folder / names.CORRECTNESS_FILE)
     if correctness is not None:
-        digests["correct images"] = correctness["sha256"]
+        digests[CORRECT_IMAGES] = correctness["sha256"]
     versions = {**result.get("versions", {}), "device": result.get("device", "unknown")}
     return Measurement(metrics | result["metrics"], histories, digests, versions)
 
