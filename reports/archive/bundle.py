@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -105,13 +104,11 @@ def check_bundle(path: Path) -> tuple[Bundle | None, tuple[str, ...]]:
         BundleError: If the file cannot be read, or is larger than any bundle.
     """
     data = read_bytes(path)
-    text = _listing_text(data)
-    try:
-        contents = listing.read_listing(text)
-    except BundleError as error:
+    contents, text, problem = _find_listing(data)
+    if contents is None:
         if not data.startswith(_HEADER) and _LISTING_START not in data:
             return None, (f"the file is no bundle: it does not begin with {listing.NAME}.",)
-        return None, (str(error),)
+        return None, (problem,)
     sizes = {listing.NAME: len(text), **contents.sizes}
     files = {}
     for name, start in layout.offsets(sizes).items():
@@ -126,20 +123,27 @@ def _without_listing(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in files.items() if name != listing.NAME}
 
 
-def _listing_text(data: bytes) -> bytes:
-    """Return the bytes of `bundle.json`, if possible also where the zip around it is damaged."""
-    start = data.find(_LISTING_START)
-    # Behind its name in the local header, also if something was put in front of the whole file.
-    start = start + len(listing.NAME) if start >= 0 else layout.content_offset(listing.NAME)
-    # Canonical JSON has no line break within, so that the end is where the next file begins.
-    stop = data.find(_LISTING_STOP, start)
-    if stop >= 0:
-        return data[start : stop + 2]
-    header = start - layout.content_offset(listing.NAME) + _SIZE_OFFSET
-    if header < 0 or len(data) < header + 4:
-        return b""
-    (size,) = struct.unpack_from("<I", data, header)
-    return data[start : start + size]
+def _find_listing(data: bytes) -> tuple[Listing | None, bytes, str]:
+    """Return the list of a bundle and its bytes, or `None` and the reason why it cannot be read."""
+    problems = []
+    for text in _listing_candidates(data):
+        try:
+            return listing.read_listing(text), text, ""
+        except BundleError as error:
+            problems.append(str(error))
+    return None, b"", problems[0]
+
+
+def _listing_candidates(data: bytes) -> Iterator[bytes]:
+    """Yield what may be the bytes of `bundle.json`, so that it is found where the zip around it is damaged, too."""
+    start = layout.content_offset(listing.NAME)
+    # As its header says.
+    yield data[start : start + int.from_bytes(data[_SIZE_OFFSET : _SIZE_OFFSET + 4], "little")]
+    # To where the next file begins: canonical JSON has no line break within.
+    yield data[start : data.find(_LISTING_STOP, start) + 2]
+    # Behind its name, if something was put in front of the whole file.
+    start = data.find(_LISTING_START) + len(listing.NAME)
+    yield data[start : data.find(_LISTING_STOP, start) + 2]
 
 
 def _changed_regions(

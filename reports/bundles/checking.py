@@ -101,8 +101,7 @@ def _computed_again(bundle: Bundle, maker: Maker) -> Verification:
     if not is_intact(stored):
         lines.append(f"{MANIFEST} was changed: its digest is not that of its content")
     if FROZEN_FILE in bundle or "frozen" in stored:
-        frozen = json.loads(bundle.read(FROZEN_FILE))
-        lines += differences(stored.get("frozen"), frozen, FROZEN_FILE)
+        lines += differences(stored.get("frozen"), _json(bundle, FROZEN_FILE), FROZEN_FILE)
     # A later version may have changed a study of that name; the one in the manifest is the one that is computed.
     (notes if tools else lines).extend(unlike_registered(plan))
     lines += map(str, changes(stored.get("plugins"), plugins_in(plan)))
@@ -124,6 +123,13 @@ def _computed_again(bundle: Bundle, maker: Maker) -> Verification:
     if tools:
         notes.append(f"{tools}.")
     return Verification(tuple(lines), tuple(notes), again.numbers, len(again.content["runs"]))
+
+
+def _json(bundle: Bundle, name: str) -> Any:
+    try:
+        return json.loads(bundle.read(name))
+    except (ValueError, RecursionError):
+        raise ReportError(f"{name} in the bundle cannot be read. Get an unchanged copy.") from None
 
 
 def _section_differences(

@@ -20,6 +20,7 @@ from ablations.planning.plan import Plan
 from reports.archive.bundle import make_bundle
 from reports.bundles.records import LEFT_OUT, packed_runs, run_files
 from reports.bundles.surroundings import data_sets, environment
+from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.collect.stores.opening import open_store
 from reports.content.file_names import report_stem
@@ -83,7 +84,15 @@ class Packed:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def pack_report(plan: Plan, tracking_uri: str, formats: Sequence[str], maker: Maker, words: Iterable[str]) -> Packed:
+def pack_report(
+    plan: Plan,
+    tracking_uri: str,
+    formats: Sequence[str],
+    maker: Maker,
+    words: Iterable[str],
+    *,
+    results: Results | None = None,
+) -> Packed:
     """Return the bundle of the report on a plan.
 
     Args:
@@ -93,6 +102,7 @@ def pack_report(plan: Plan, tracking_uri: str, formats: Sequence[str], maker: Ma
         maker: The code that makes it.
         words: Names of machines, users and folders that a bundle should not have. It is made all the same if it has
             one, for example in a setting that the report itself states.
+        results: The results of the plan, if they are at hand (`reports.collect.runs.collect`).
 
     Raises:
         OptionError: If no format carries a manifest.
@@ -102,7 +112,8 @@ def pack_report(plan: Plan, tracking_uri: str, formats: Sequence[str], maker: Ma
     carrying = [name for name in formats if name in _CARRYING]
     if not carrying:
         raise OptionError(f"a bundle needs {' or '.join(_CARRYING)} among its formats, as these carry the manifest.")
-    results = collect(plan, tracking_uri)
+    if results is None:
+        results = collect(plan, tracking_uri)
     stem = report_stem(plan)
     with tempfile.TemporaryDirectory(prefix="dyconv-bundle-") as folder:
         paths = make_report(plan, tracking_uri, formats, Path(folder), results=results, maker=maker, stem=stem)

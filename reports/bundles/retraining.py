@@ -137,11 +137,12 @@ def machine_differences(reported: Measurement, again: Measurement) -> list[str]:
 
 def amount_words(again: Measurement) -> str:
     """Return the amount that a measurement holds, in words."""
-    parts = [f"{len(again.metrics)} {plural(len(again.metrics), 'metric')}"]
-    curves = [curve for name, curve in again.histories.items() if name not in _TIMES]
-    if curves:
-        epochs = max(map(len, curves))
-        parts.append(f"{len(curves)} {plural(len(curves), 'metric')} over {epochs} {plural(epochs, 'epoch')}")
+    count = len(_compared(again.metrics, {}))
+    parts = [f"{count} {plural(count, 'metric')}"]
+    courses = _compared(again.histories, {})
+    if courses:
+        epochs = max(len(again.histories[name]) for name in courses)
+        parts.append(f"{len(courses)} of them over {epochs} {plural(epochs, 'epoch')}")
     return ", ".join([*parts, *again.digests])
 
 

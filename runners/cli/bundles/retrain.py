@@ -60,7 +60,8 @@ def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, .
         for node in nodes:
             expected = reported[node.fingerprint]
             device, threads = options.device or _device(expected), _threads(expected)
-            print_lines([f"running again: {visible(node.title, lines=False)} ({device}, {threads} CPU threads)"])
+            title = visible(node.title, lines=False)
+            print_lines([f"running again: {title} (device {device}, CPU threads: {threads})"])
             state = rerun_node(node, states, device=device, threads=threads, plugins=plugins)
             again = _measurement(state, expected.digests.get(WEIGHTS))
             lines = _lines(node, expected, again)
