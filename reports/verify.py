@@ -80,6 +80,9 @@ class Verification:
             yield f"… and {len(self.differences) - most} more"
         for note in self.notes:
             yield f"note: {note}"
+        # Of a file that was changed nothing was computed, and its first lines say so.
+        if not self.is_readable:
+            return
         count = len(self.differences)
         computed = f"{self.numbers:,} numbers of {self.runs:,} runs computed again"
         yield f"{computed}: {count or 'no'} {plural(count, 'difference')}."

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ablations.datasets.registry import forget_folders
 from ablations.errors import BundleError, OptionError, ReportError
 from ablations.launches import Record
-from ablations.planning.plan import Plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
+from ablations.presets import PRESETS
 from ablations.registry import available_studies
 from ablations.spec.fingerprint import canonical_json, digest
+from ablations.vocabulary import TAG_FINGERPRINT, TAG_KIND, TAG_SEED, experiment_name
 from reports import make_report
 from reports.archive.bundle import make_bundle, open_bundle
 from reports.bundles import packing
@@ -21,6 +25,7 @@ from reports.bundles.packing import Packed, pack_report
 from reports.bundles.remaking import remake_report
 from reports.evidence.manifest import Maker
 from reports.verify import Verification
+from tests.ablations.datasets.test_registry import make_folder
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
 
 MAKER = Maker("a" * 40)
@@ -245,6 +250,27 @@ def test_a_registered_study_that_is_another_one_is_a_note_for_a_later_version(
     outcome = verify_bundle(bundle, LATER)
     assert outcome.differences == ()
     assert line in outcome.notes
+
+
+def test_the_data_may_be_elsewhere(make_store: Callable[[], Store], tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images")
+    overrides = {"data.name": "image_folder", "data.root": str(folder), "data.augmentation": "resized_crop_flip"}
+    sizes = {"data.train_images": 16, "data.validation_images": 2, "data.test_images": 4}
+    plan = make_plan([TEMPERATURE], Request(PRESETS["smoke"], {**overrides, **sizes}, seeds=3))
+    store = make_store()
+    for node in plan.trials.values():
+        experiment = experiment_name("smoke", "image_folder")
+        tags = {TAG_KIND: "trial", TAG_FINGERPRINT: node.fingerprint, TAG_SEED: str(node.spec.seed)}
+        store.raw(experiment, node.title, tags, {"test/top1": 50.0 + node.spec.seed})
+    path = tmp_path / "report.zip"
+    path.write_bytes(pack_report(plan, store.uri, ("html",), MAKER, ()).content)
+    folder.rename(tmp_path / "gone")
+    forget_folders()
+    outcome = verify_bundle(path, MAKER)
+    assert (outcome.differences, outcome.runs) == ((), len(plan.trials))
+    page = remake_report(path, ("html",), tmp_path / "again", MAKER)["html"]
+    (name,) = [name for name in open_bundle(path).names if name.endswith(".html")]
+    assert page.read_bytes() == open_bundle(path).read(name)
 
 
 def test_launches_come_from_the_manifest(bundle: Path, plan: Plan, tracked: Store, tmp_path: Path) -> None:
