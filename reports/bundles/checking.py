@@ -18,7 +18,7 @@ from ablations.datasets.registry import stated_facts
 from ablations.errors import ReportError
 from ablations.planning.plan import Plan
 from ablations.spec.identities import changes
-from reports.archive.bundle import Bundle, check_bundle, open_bundle
+from reports.archive.bundle import Bundle, check_bundle
 from reports.bundles.packing import DATA_FILE, FROZEN_FILE, REPORT_FOLDER, report_files
 from reports.bundles.surroundings import read_facts
 from reports.collect.runs import collect
@@ -219,14 +219,3 @@ def _stem_and_formats(names: list[str]) -> tuple[str, list[str]]:
     if len(stems) != 1:
         raise ReportError("the bundle does not hold one report. Make it again with `bundle`.")
     return stems.pop(), [name for name in FORMATS if name in formats]
-
-
-def bundled_plan(path: Path) -> Plan:
-    """Return the plan of the report in a bundle.
-
-    Raises:
-        BundleError: If the bundle was changed, or is none.
-        AblationError: If it names something that is not known here.
-    """
-    plan, _ = planned_in(open_bundle(path))
-    return plan

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from ablations.invocation import complete_invocation
-from ablations.planning.plan import Plan
 from reports.render import parse_formats
 from runners.cli.options.groups import GivenPath, examples, grouped
 from runners.cli.options.report import ALL_FORMATS
@@ -75,10 +74,7 @@ def bundle(selection: Selection, options: BundleOptions) -> None:
     """
     selection = as_reported(selection)
     complete_invocation(**selection.as_options())
-    _write_bundle(find_plan(selection), selection, options)
-
-
-def _write_bundle(plan: Plan, selection: Selection, options: BundleOptions) -> None:
+    plan = find_plan(selection)
     # Imported only now, as pandas and more come with it.
     from reports.bundles.packing import pack_report
     from reports.render.files import ensure_folder, write_atomically
