@@ -106,7 +106,7 @@ def pack_report(
 
     Raises:
         OptionError: If no format carries a manifest.
-        TrackingError: If the store cannot be reached, or a file of a run cannot be read.
+        TrackingError: If the store cannot be reached.
         ReportError: If the store holds no finished run of the plan.
     """
     carrying = [name for name in formats if name in _CARRYING]

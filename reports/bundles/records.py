@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -47,11 +48,7 @@ def packed_runs(plan: Plan, store: Store) -> list[TrackedRun]:
 
 
 def run_files(plan: Plan, store: Store, runs: Sequence[TrackedRun]) -> dict[str, bytes]:
-    """Return the files of runs by their names in the bundle.
-
-    Raises:
-        OSError: If a file of a run cannot be read.
-    """
+    """Return the files of runs by their names in the bundle. What cannot be read in the store is not in the bundle."""
     with_profiles = any(study.metric == names.ATTENTION_GAP for study in plan.studies)
 
     def read(store: Store, run: TrackedRun) -> dict[str, bytes]:
@@ -71,8 +68,12 @@ def _files(store: Store, run: TrackedRun, *, with_profiles: bool) -> Iterator[tu
         artifacts.append(names.CORRECTNESS_FILE)
     if with_profiles and run.finished and store.has_artifact(run, names.ATTENTION_FILE):
         artifacts.append(names.ATTENTION_FILE)
+    if names.TAG_FROZEN in run.tags:
+        artifacts.append(f"{names.REPORT_FOLDER}/{names.FROZEN_FILE}")
     for name in artifacts:
-        yield member(run.run_id, name), store.artifact(run, name).encode()
+        # The report warns of a file that is not there, and must do so of the bundle as of the store.
+        with suppress(OSError):
+            yield member(run.run_id, name), store.artifact(run, name).encode()
     # Tunings are many and their course is never drawn; that of a training that failed says nothing.
     if run.kind == "trial" and run.finished:
         yield member(run.run_id, HISTORY_FILE), _as_json(histories(store, run))

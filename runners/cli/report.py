@@ -57,31 +57,30 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
     A bundle in place of studies is made into its report again, in a folder beside it.
     """
     if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
-        _report_again(Path(selection.studies[0]), selection, report)
+        _report_again(Path(selection.studies[0]), selection, report, frozen)
         return
     selection, plan = as_reported(frozen.completed(selection))
     print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
     from runners.cli.write_report import write_report
 
-    write_report(
-        plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection)
-    )
+    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
 
 
 def _is_bundle(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def _report_again(path: Path, selection: Selection, report: ReportOptions) -> None:
+def _report_again(path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
     """Write the report in a bundle again.
 
     Raises:
         OptionError: If options say what the bundle itself says.
     """
-    if selection.is_scaled or selection.all_studies or selection.canary or selection.tuned or selection.tuned_from:
+    bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
+    if selection != bare or frozen.frozen is not None:
         raise OptionError(
-            f"{path} is a bundle, which says itself what was asked. Leave --preset, --set, --seeds, --canary, --tuned "
-            "and --all out."
+            f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
+            "--plugin."
         )
     selection.load_plugins()
     from reports.bundles.remaking import remake_report

@@ -6,6 +6,8 @@ Each run has a folder `runs/<id>/` in the bundle: `run.json` is the run without 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
@@ -14,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ablations.errors import BundleError, TrackingError
 from reports.archive.bundle import Bundle, open_bundle
-from reports.collect.stores.base import NODES_AND_SUMMARIES, ArtifactError, RunQuery, Store
+from reports.collect.stores.base import NODES_AND_SUMMARIES, RunQuery, Store
 from reports.collect.tracked_runs import TrackedRun
 
 RUN_FILE, HISTORY_FILE = "run.json", "history.json"
@@ -127,10 +129,11 @@ class BundleStore(Store):
         Raises:
             OSError: If the bundle does not have it.
         """
-        try:
-            return self._bundle.read(member(run.run_id, path)).decode("utf-8")
-        except BundleError as error:
-            raise ArtifactError(str(error)) from None
+        name = member(run.run_id, path)
+        if name not in self._bundle:
+            # As a store in a folder raises it: reports quote the reason, and must quote the same one.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return self._bundle.read(name).decode("utf-8")
 
     def has_artifact(self, run: TrackedRun, path: str) -> bool:
         """Return True if a run has a file."""

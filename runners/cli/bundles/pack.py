@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 
-from ablations.invocation import complete_invocation
 from reports.render import parse_formats
+from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import GivenPath, examples, grouped
 from runners.cli.options.report import ALL_FORMATS
 from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import find_plan
 from runners.cli.report import as_reported, maker
 from runners.console.terminal import print_lines
 from runners.state.layout import RunsFolder
@@ -67,21 +66,25 @@ bundle_options = grouped(
 )
 @selection_options()
 @bundle_options
-def bundle(selection: Selection, options: BundleOptions) -> None:
+@frozen_options
+def bundle(selection: Selection, options: BundleOptions, frozen: FrozenOptions) -> None:
     """Pack a report, its runs and all else that a reader needs to check it into one file, without weights.
 
     The report is that of the same options of `report`. `verify` checks the file without a tracking store.
     """
-    selection = as_reported(selection)
-    complete_invocation(**selection.as_options())
-    plan = find_plan(selection)
+    selection, plan = as_reported(frozen.completed(selection))
+    runs_dir, uri = selection.runs_dir, selection.tracking_uri
     # Imported only now, as pandas and more come with it.
     from reports.bundles.packing import pack_report
+    from reports.collect.runs import collect
     from reports.render.files import ensure_folder, write_atomically
+    from runners.cli.write_report import with_protocol
 
-    words = (str(Path.home()), str(selection.runs_dir.absolute()), socket.gethostname())
-    packed = pack_report(plan, selection.tracking_uri, parse_formats(options.formats), maker(), words)
-    path = options.path(selection.runs_dir, packed.stem)
+    # Whoever packs a report may read it, so that this is a look at the results, too.
+    results = with_protocol(collect(plan, uri), plan, runs_dir, frozen.plans(plan, selection))
+    words = (str(Path.home()), str(runs_dir.absolute()), socket.gethostname())
+    packed = pack_report(plan, uri, parse_formats(options.formats), maker(), words, results=results)
+    path = options.path(runs_dir, packed.stem)
     ensure_folder(path.parent)
     write_atomically(path, packed.content)
     size = len(packed.content) / 1e6

@@ -86,7 +86,7 @@ def test_histories_and_files_are_the_same(tracked: Store, packed: Path, plan: Pl
                     count += len(expected)
                     assert bundle.history(run, metric) == expected
             assert not bundle.has_artifact(run, names.RECORD_FILE)
-            with pytest.raises(OSError, match=r"has no runs/"):
+            with pytest.raises(OSError, match="No such file"):
                 bundle.artifact(run, names.RECORD_FILE)
         assert count > 20
 
