@@ -122,6 +122,12 @@ class ReportError(AblationError):
     exit_code = 1
 
 
+class BundleError(AblationError):
+    """A bundle is no bundle, was changed, or cannot be read by this version of the code."""
+
+    exit_code = 1
+
+
 class UnknownNameError(AblationError):
     """A name is not registered; the message gives the nearest ones.
 

@@ -59,21 +59,30 @@ class Verification:
         differences: The differences between the report and its runs, a line each; none if all is as it should be.
         notes: The parts that could not be checked, with the reason.
         numbers: Number of numbers that were computed and compared, from so many `runs`.
+        integrity: A line on the bytes of the file, if they were checked, for a bundle.
+        is_readable: False if the file was changed so that nothing was computed.
     """
 
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     numbers: int = 0
     runs: int = 0
+    integrity: str = ""
+    is_readable: bool = True
 
     def lines(self, most: int = 40) -> Iterator[str]:
         """Yield lines for a person: the first `most` differences, the notes, the amount that was computed again."""
+        if self.integrity:
+            yield self.integrity
         for line in self.differences[:most]:
             yield f"differs: {line}"
         if len(self.differences) > most:
             yield f"… and {len(self.differences) - most} more"
         for note in self.notes:
             yield f"note: {note}"
+        # Of a file that was changed nothing was computed, and its first lines say so.
+        if not self.is_readable:
+            return
         count = len(self.differences)
         computed = f"{self.numbers:,} numbers of {self.runs:,} runs computed again"
         yield f"{computed}: {count or 'no'} {plural(count, 'difference')}."
@@ -95,15 +104,59 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     altered = []
     if not is_intact(stored):
         altered.append("the manifest was changed: its digest is not that of its content")
-    altered += _unlike_registered(plan)
+    altered += unlike_registered(plan)
     altered += map(str, changes(stored.get("plugins"), plugins_in(plan)))
     try:
         results = collect(plan, tracking_uri)
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
-    results, missing, forgotten = _as_of_then(results, stored)
-    altered += missing
-    results, unchecked_computing = _computing_of_then(results, stored.get("computing", {}))
+    again = recompute(plan, results, stored, tracking_uri)
+    altered += again.differences
+    for section in again.sections:
+        altered += differences(stored.get(section), again.content[section], section)
+    tools = other_tools(stored, made_by(maker))
+    page_differences, unchecked = compare_pages(report, carried(_again(again.document, path)), exactly=not tools)
+    notes = [*again.notes, *unchecked]
+    # Where nothing differs, the tools do not matter.
+    if tools and (altered or page_differences or unchecked):
+        notes.append(f"{tools}.")
+    return Verification((*altered, *page_differences), tuple(notes), again.numbers, len(again.content["runs"]))
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A report that was computed again from its runs, as of the time when it was made.
+
+    Attributes:
+        document: The document, which carries its manifest.
+        content: That manifest, under the tools that the stored one names.
+        differences: The differences between the stored manifest and the store in runs, tunings, looks and frozen plans.
+        notes: The parts that could not be checked, with the reason.
+    """
+
+    document: Document
+    content: Json
+    differences: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sections(self) -> Iterator[str]:
+        """The sections of the manifest that are still to be compared with those of the stored one."""
+        for section in self.content:
+            # Runs are compared by their names. The request made the plan, and tools may differ without harm.
+            if section not in ("runs", "sha256", "request", "made_by", "plugins"):
+                yield section
+
+    @property
+    def numbers(self) -> int:
+        """Number of numbers that were computed."""
+        return _number_count(self.content)
+
+
+def recompute(plan: Plan, results: Results, stored: Json, tracking_uri: str) -> Recomputed:
+    """Return the report on a plan's results as of the time of a stored manifest."""
+    results, missing, forgotten = as_of_then(results, stored)
+    results, unchecked_computing = computing_of_then(results, stored.get("computing", {}))
     forgotten += unchecked_computing
     summaries = summarize(plan, results)
     document = build_document(plan, results, summaries)
@@ -112,20 +165,8 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     # The attachments are part of the pages' bytes, so that the new document needs them too.
     document = with_manifest(document, computed, plan, results)
     untuned, unchecked_tuning = tuning_differences(plan, tracking_uri)
-    altered += untuned
-    forgotten += unchecked_tuning
-    altered += _run_differences(stored["runs"], computed["runs"], tracking_uri)
-    for section, value in computed.items():
-        # Runs were compared above by their names. The request made the plan, and tools may differ without harm.
-        if section not in ("runs", "sha256", "request", "made_by", "plugins"):
-            altered += differences(stored.get(section), value, section)
-    tools = _tools(stored, made_by(maker))
-    page_differences, unchecked = _pages(report, _again(document, path), exactly=not tools)
-    notes = [*forgotten, *unchecked]
-    # Where nothing differs, the tools do not matter.
-    if tools and (altered or page_differences or unchecked):
-        notes.append(f"{tools}.")
-    return Verification((*altered, *page_differences), tuple(notes), _number_count(computed), len(computed["runs"]))
+    of_runs = _run_differences(stored["runs"], computed["runs"], tracking_uri)
+    return Recomputed(document, computed, (*missing, *untuned, *of_runs), (*forgotten, *unchecked_tuning))
 
 
 def planned(stored: Json) -> Plan:
@@ -140,14 +181,15 @@ def planned(stored: Json) -> Plan:
         raise ReportError(str(error)) from None
 
 
-def _unlike_registered(plan: Plan) -> Iterator[str]:
+def unlike_registered(plan: Plan) -> Iterator[str]:
+    """Yield a line for each study of a plan that is another one here under its name."""
     registered = [study for study in plan.studies if study.name in available_studies()]
     for study in registered:
         if study_data(get_study(study.name, plan.request.base())) != study_data(study.whole):
             yield f"study {study.name!r} is not the one that is registered here under that name"
 
 
-def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str], list[str]]:
+def as_of_then(results: Results, stored: Json) -> tuple[Results, list[str], list[str]]:
     """Return results with the launches, looks and frozen plans of a report, differences from the store, and notes.
 
     A store goes on: launches and looks come after a report, and old ones make room for them in the summary runs.
@@ -180,7 +222,7 @@ def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str], lis
     return replace(results, launches=tuple(launches), looks=looks, frozen=frozen), altered, notes
 
 
-def _computing_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
+def computing_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
     """Return results with the computing of the runs in a report, and notes on what of it is not checked."""
     try:
         computing, notes = results.computing.as_of(stored)
@@ -243,7 +285,7 @@ def _quoted(value: Any, counterpart: Any) -> str:
     return f"“{text}”" if isinstance(value, str) else text
 
 
-def _tools(stored: Json, current: Json) -> str:
+def other_tools(stored: Json, current: Json) -> str:
     """Return the differences of code and tools between a report's making and this check; nothing if there are none."""
     made = stored["made_by"]
     if made == current:
@@ -273,9 +315,8 @@ def _again(document: Document, path: Path) -> bytes:
         return get_renderer(ending)(document, Path(folder), "report").read_bytes()
 
 
-def _pages(report: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], list[str]]:
+def compare_pages(report: Carried, expected: Carried, *, exactly: bool) -> tuple[list[str], list[str]]:
     """Return the differences in what pages show, and notes on the parts that could not be checked."""
-    expected = carried(content)
     lines = []
     if len(report.pages) != len(expected.pages):
         lines.append(f"the report has {len(report.pages)} pages, its runs make {len(expected.pages)}")

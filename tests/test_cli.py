@@ -28,6 +28,7 @@ VERBS = (
     "retry",
     "report",
     "verify",
+    "bundle",
     "compare",
     "search",
     "sync",

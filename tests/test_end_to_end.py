@@ -20,7 +20,7 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from reports.collect import curves
-from reports.collect.store import open_store
+from reports.collect.stores.opening import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")

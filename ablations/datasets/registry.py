@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,6 +31,26 @@ ContentDigest = Callable[[Path | None, bool], str]
 """A function from the user's data folder and a permission to use the network to the digest of a data set's content."""
 
 _CONTENTS: dict[str, ContentDigest] = {}
+
+_STATED: dict[tuple[str, bool], DatasetFacts] = {}
+"""Facts of the user's files as somebody states them, by name and by whether they are of the test split alone."""
+
+
+@contextmanager
+def stated_facts(facts: Mapping[tuple[str, bool], DatasetFacts]) -> Iterator[None]:
+    """Take what only the user's files tell from `facts` for a while, as these files may be on another machine.
+
+    Args:
+        facts: By name and by whether they are of the test split alone. Data sets whose facts are known without files
+            keep their own.
+    """
+    before = dict(_STATED)
+    _STATED.update(facts)
+    try:
+        yield
+    finally:
+        _STATED.clear()
+        _STATED.update(before)
 
 
 def register_content(name: str, content: ContentDigest | None) -> None:
@@ -128,11 +149,15 @@ def facts_of(
         # A plug-in may register facts without a digest and a function that computes it.
         if facts.digest is not None or name not in _CONTENTS:
             return facts
+        if (name, test_only) in _STATED:
+            return _STATED[name, test_only]
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
     folder = FOLDERS[name]
-    if root is not None:
+    if (name, test_only) in _STATED:
+        facts = _STATED[name, test_only]
+    elif root is not None:
         facts = _from_files(folder, Path(root).absolute(), test_only)
     elif folder.expected is not None:
         facts = _facts(folder, folder.expected, digest=None, class_names=())

@@ -9,14 +9,14 @@ from typing import Any
 
 from ablations import vocabulary as names
 from reports.collect.identity import check_owner
-from reports.collect.store import TrackingStore
+from reports.collect.stores.base import Store
 from reports.collect.tracked_runs import TrackedRun
 
 ProfileRow = tuple[str, int, int, float, str, float]
 """Layer, index from the input, resolution in px, depth, class (empty for all images), entropy: 0 to 1."""
 
 
-def attention_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[list[tuple[Any, ...]], list[str]]:
+def attention_rows(store: Store, runs: Sequence[TrackedRun]) -> tuple[list[tuple[Any, ...]], list[str]]:
     """Return the rows of all profiles, the fingerprint in front, and a sentence about each that cannot be read."""
     rows: list[tuple[Any, ...]] = []
     unreadable = []
@@ -29,7 +29,7 @@ def attention_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[li
     return rows, unreadable
 
 
-def _profile(store: TrackingStore, run: TrackedRun) -> list[ProfileRow] | str:
+def _profile(store: Store, run: TrackedRun) -> list[ProfileRow] | str:
     """Return the rows of a run's profile, or the reason why it is left out."""
     # A static network has no dynamic layer and so no profile.
     if not store.has_artifact(run, names.ATTENTION_FILE):

@@ -21,7 +21,7 @@ from ablations.study import Study
 from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
 from reports.collect.identity import is_same_value
 from reports.collect.results import MISSING, Repeat
-from reports.collect.store import open_store
+from reports.collect.stores.opening import open_store
 from reports.collect.summary_runs import summary_params
 from reports.collect.tracked_runs import AGREE, TrackedRun, counting_run, group_runs
 from reports.content.plan_words import experiments_of, short_titles

@@ -12,6 +12,7 @@ from ablations.stores.store_file import FILE_NAME
 from ablations.vocabulary import TAG_CHECKPOINT
 from reports.collect.correctness import Correctness
 from reports.collect.results import Repeat, finished_values
+from reports.collect.stores.opening import bundle_path
 from reports.collect.tracked_runs import TrackedRun
 
 
@@ -22,7 +23,7 @@ class ComparisonRequest:
     Attributes:
         study: Name of a study, or a study file.
         commit: The first digits of a commit, or empty for any.
-        uri: The tracking store, or a runs folder.
+        uri: The tracking store, a runs folder or a bundle.
     """
 
     study: str
@@ -34,7 +35,7 @@ class ComparisonRequest:
     def store(self) -> str:
         """The address of the store."""
         # A runs folder will do as well as an address: its store has always the same name.
-        if "://" in self.uri:
+        if "://" in self.uri or bundle_path(self.uri) is not None:
             return self.uri
         return sqlite_address(Path(self.uri) / FILE_NAME)
 

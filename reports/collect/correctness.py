@@ -22,7 +22,7 @@ from reports.collect.identity import check_owner
 
 if TYPE_CHECKING:
     # What compares rows by these bits needs no MLflow.
-    from reports.collect.store import TrackingStore
+    from reports.collect.stores.base import Store
     from reports.collect.tracked_runs import TrackedRun
 
 PER_IMAGE = frozenset({TEST_TOP1, TEST_TOP5})
@@ -63,7 +63,7 @@ class Correctness:
                 raise ValueError(f"its {metric} is {share:.6g}, tracked is {metrics[metric]:.6g}")
 
 
-def correct_images(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[dict[str, Correctness], list[str]]:
+def correct_images(store: Store, runs: Sequence[TrackedRun]) -> tuple[dict[str, Correctness], list[str]]:
     """Return the correct images of those runs that have them, by fingerprint, and sentences on the unreadable ones."""
     correctness: dict[str, Correctness] = {}
     unreadable = []
@@ -76,7 +76,7 @@ def correct_images(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[di
     return correctness, unreadable
 
 
-def _read(store: TrackingStore, run: TrackedRun) -> Correctness | str:
+def _read(store: Store, run: TrackedRun) -> Correctness | str:
     """Return the correct images of a run, or the reason why they are left out."""
     try:
         text = store.artifact(run, CORRECTNESS_FILE)

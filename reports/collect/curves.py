@@ -13,13 +13,16 @@ from typing import Any
 
 from ablations import vocabulary as names
 from reports.collect.identity import check_owner
-from reports.collect.store import TrackingStore
+from reports.collect.stores.base import Store
 from reports.collect.tracked_runs import TrackedRun, finite
 
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 
+_BY_EPOCH_PREFIXES = ("train/", "val/", names.ENTROPY_PREFIX)
+_BY_EPOCH = frozenset({names.TEMPERATURE})
 
-def curve_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> Iterator[tuple[Any, ...]]:
+
+def curve_rows(store: Store, runs: Sequence[TrackedRun]) -> Iterator[tuple[Any, ...]]:
     """Yield, for finished runs of trials, run id, fingerprint, metric, step and value, by metric and step.
 
     What was tracked twice for a step counts as it was tracked last.
@@ -32,11 +35,20 @@ def curve_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> Iterator[tup
                 yield run.run_id, run.fingerprint, name, step, finite(value)
 
 
+def histories(store: Store, run: TrackedRun) -> dict[str, dict[int, float]]:
+    """Return the values by step of each metric that a finished trial tracked over its epochs, by name."""
+    recorded = dict(_recorded(store, run))
+    for name in run.metrics:
+        if not recorded.get(name) and (name in _BY_EPOCH or name.startswith(_BY_EPOCH_PREFIXES)):
+            recorded[name] = dict(store.history(run, name))
+    return {name: recorded[name] for name in sorted(recorded)}
+
+
 def _is_curve(name: str) -> bool:
     return name in _CURVES or name.startswith(names.ENTROPY_PREFIX)
 
 
-def _recorded(store: TrackingStore, run: TrackedRun) -> Mapping[str, dict[int, float]]:
+def _recorded(store: Store, run: TrackedRun) -> Mapping[str, dict[int, float]]:
     """Return the curves in a run's record; none if there is no record, or it is not the one that was tracked."""
     try:
         expected = json.loads(run.tags[names.TAG_FILES])[names.RECORD_FILE]

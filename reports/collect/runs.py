@@ -33,7 +33,7 @@ from reports.collect.results import (
     Results,
     in_order,
 )
-from reports.collect.store import open_store
+from reports.collect.stores.opening import open_store
 from reports.collect.summary_runs import frozen_in_store, launches_of, looks_of
 from reports.collect.tracked_runs import AGREE, TrackedRun, counting_run, finite, group_runs, json_object
 from reports.collect.unlearned import why_unlearned

@@ -17,7 +17,8 @@ from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.search import Search
 from ablations.spec.factors import Factor
 from ablations.stores.addresses import shown
-from reports.collect.store import in_group, open_store
+from reports.collect.stores.base import in_group
+from reports.collect.stores.opening import open_store
 from reports.collect.tracked_runs import TrackedRun, counting_run, group_runs
 
 SEARCH_COLUMNS = ("slot", "repeat", "outcome", "top1", "multiply_adds", "parameters", "seconds", "run_id", "ended")

@@ -13,7 +13,8 @@ from ablations.planning.frozen_plan import FrozenPlan, frozen_from_data
 from ablations.planning.plan import Plan
 from ablations.protocol.looks import Look
 from ablations.spec.fingerprint import SHORT, canonical_json
-from reports.collect.store import TrackingStore, open_store
+from reports.collect.stores.base import SUMMARIES, Store
+from reports.collect.stores.opening import open_store
 from reports.collect.tracked_runs import TrackedRun, integer, json_object
 
 _KIND = "study"
@@ -32,7 +33,7 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     """
     with open_store(tracking_uri) as store:
         # The name is compared here: no quoting of MLflow's filter language takes every name.
-        for run in store.runs(store.experiments(f"{_ROOT}/"), f"tags.`{names.TAG_KIND}` = '{_KIND}'"):
+        for run in store.runs(store.experiments(f"{_ROOT}/"), SUMMARIES):
             tags = run.tags
             if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
                 return {
@@ -94,7 +95,7 @@ def looks_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Look]:
             continue
 
 
-def frozen_in_store(store: TrackingStore, plan: Plan, runs: Iterable[TrackedRun]) -> tuple[list[FrozenPlan], list[str]]:
+def frozen_in_store(store: Store, plan: Plan, runs: Iterable[TrackedRun]) -> tuple[list[FrozenPlan], list[str]]:
     """Return the frozen plans that earlier reports of the plan's studies kept, and a sentence on each unreadable one.
 
     Reports at another scale are asked, too: settings that were not planned must not hide the plan.

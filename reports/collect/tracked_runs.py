@@ -1,6 +1,6 @@
 """This module holds `TrackedRun`, a run of the tracking store with its tags parsed, and says which of several counts.
 
-Reports, comparisons, searches and tunings are all made from these. `reports.collect.store` reads them, newest first.
+Reports, comparisons, searches and tunings are all made from these. `reports.collect.stores` reads them, newest first.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class TrackedRun:
         if run.inputs:
             for entry in run.inputs.dataset_inputs:
                 data.append(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})")
-        return cls(
+        return cls.from_tags(
             run_id=info.run_id,
             name=info.run_name or "",
             experiment=experiment,
@@ -90,6 +90,16 @@ class TrackedRun:
             began=int(info.start_time or 0),
             # A run that goes on, or was killed, has no end.
             ended=int(info.end_time or info.start_time or 0),
+            data=", ".join(data),
+            metrics=run.data.metrics,
+            params=run.data.params,
+            tags=tags,
+        )
+
+    @classmethod
+    def from_tags(cls, *, tags: Mapping[str, str], **parts: Any) -> TrackedRun:
+        """Return a run with what its tags say beside its other `parts`, which are called like the attributes."""
+        return cls(
             kind=tags.get(names.TAG_KIND, ""),
             fingerprint=tags.get(names.TAG_FINGERPRINT, ""),
             seed=integer(tags.get(names.TAG_SEED)),
@@ -99,10 +109,8 @@ class TrackedRun:
             slot=integer(tags.get(names.TAG_SLOT)),
             # Trainings that no optimiser has proposed have no such tag; they never stop early.
             outcome=tags.get(names.TAG_OUTCOME, "complete"),
-            data=", ".join(data),
-            metrics=run.data.metrics,
-            params=run.data.params,
             tags=tags,
+            **parts,
         )
 
     @property

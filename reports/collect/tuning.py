@@ -10,7 +10,8 @@ from ablations import vocabulary as names
 from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedVariant
 from ablations.spec.fingerprint import SHORT
-from reports.collect.store import in_group, open_store
+from reports.collect.stores.base import in_group
+from reports.collect.stores.opening import open_store
 from reports.collect.tracked_runs import TrackedRun, counting_run, group_runs
 from reports.content.plan_words import experiments_of
 

@@ -60,7 +60,7 @@ class Verbs(click.Group):
 
 def _docstring(module: str, name: str) -> str | None:
     """Return the docstring of a command from its source: to import all verbs takes longer than to plan."""
-    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    source = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.FunctionDef) and statement.name == name:
             return ast.get_docstring(statement)
@@ -95,7 +95,7 @@ def run_guarded(action: Callable[[], Any]) -> None:
         sys.exit(1)
 
 
-_WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
+_WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "bundle", "compare", "gc"))
 """The verbs that do more than print. They go on when standard output cannot be written."""
 
 
@@ -109,6 +109,7 @@ _VERBS = {
     "retry": ("run", "retry"),
     "report": ("report", "report"),
     "verify": ("report", "verify"),
+    "bundle": ("bundles.pack", "bundle"),
     "compare": ("report", "compare"),
     "search": ("tune", "search"),
     "sync": ("upkeep", "sync"),

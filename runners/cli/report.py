@@ -1,4 +1,4 @@
-"""Defines the verbs `report`, `verify` and `compare`. They read the tracking store and launch nothing."""
+"""Defines the verbs `report`, `verify` and `compare`. They read the tracking store, and no launch is begun."""
 
 from __future__ import annotations
 
@@ -6,25 +6,47 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ablations.errors import OptionError
 from ablations.invocation import complete_invocation
 from ablations.planning.plan import Plan
 from ablations.planning.request import Request, make_request
 from ablations.registry import study_name
 from ablations.visible import visible
+from reports.content.file_names import Destination
+from reports.render import FORMATS
+from runners.cli.bundles.options import RetrainOptions, retrain_options
 from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import Option, examples, grouped
 from runners.cli.options.report import ReportOptions, print_files, report_options
 from runners.cli.options.selection import SELECTION_OPTIONS, Selection, selection_options
 from runners.cli.plans import as_last_time, find_plan, last_selection
 from runners.console.terminal import console, print_lines
-from runners.tracking import prepare_store
+from runners.provenance import project_commit
 from runners.upkeep.damages import damages_of
 
+if TYPE_CHECKING:
+    from reports.evidence.manifest import Maker
 
-@click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
+
+def maker() -> Maker:
+    """Return the commit of the running code, for a report's manifest."""
+    from reports.evidence.manifest import Maker
+
+    commit = project_commit()
+    return Maker(commit.sha, commit.dirty)
+
+
+@click.command(
+    epilog=examples(
+        "report aggregation --format pdf,html,tex",
+        "report temperature --preset small",
+        "report paper.zip --format html",
+    )
+)
 @selection_options()
 @report_options()
 @frozen_options
@@ -32,8 +54,47 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
+    A bundle in place of studies is made into its report again, in a folder beside it.
     """
-    selection = frozen.completed(selection)
+    if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
+        _report_again(Path(selection.studies[0]), selection, report, frozen)
+        return
+    selection, plan = as_reported(frozen.completed(selection))
+    print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
+    from runners.cli.write_report import write_report
+
+    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
+
+
+def _is_bundle(name: str) -> bool:
+    return name.lower().endswith(".zip")
+
+
+def _report_again(path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+    """Write the report in a bundle again.
+
+    Raises:
+        OptionError: If options say what the bundle itself says.
+    """
+    bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
+    if selection != bare or frozen.frozen is not None:
+        raise OptionError(
+            f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
+            "--plugin."
+        )
+    selection.load_plugins()
+    from reports.bundles.remaking import remake_report
+
+    # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
+    target = Destination.of(report.output, path.with_suffix(""), FORMATS)
+    print_files("report", remake_report(path, report.renderers, target.folder, maker(), stem=target.stem))
+
+
+def as_reported(selection: Selection) -> tuple[Selection, Plan]:
+    """Return a selection completed by the last run or the newest report, as `report` means it, and its plan.
+
+    Plug-ins are loaded on the way.
+    """
     runs_dir, uri, is_scaled = selection.runs_dir, selection.tracking_uri, selection.is_scaled
     previous = last_selection(runs_dir)
     # Studies of the last run without a preset mean that run; other studies mean their own newest report.
@@ -41,6 +102,9 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
     if is_last_run:
         selection = as_last_time(selection, previous)
     selection.load_plugins()
+    # Imported only here, as MLflow comes with it, which `verify` of a bundle must do without.
+    from runners.tracking import prepare_store
+
     # Before the newest report is looked up in it.
     prepare_store(uri)
     if not is_scaled and not is_last_run:
@@ -49,10 +113,7 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
     plan = find_plan(selection)
     if selection.until_decided and not selection.seeds_by_study:
         plan = _as_last_looked_at(plan, selection)
-    print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
-    from runners.cli.write_report import write_report
-
-    write_report(plan, runs_dir, uri, report, frozen=frozen.plans(plan, selection))
+    return selection, plan
 
 
 def _as_last_looked_at(plan: Plan, selection: Selection) -> Plan:
@@ -91,26 +152,38 @@ def as_last_report(selection: Selection) -> Selection:
 
 
 @click.command(
-    epilog=examples("verify runs/reports/aggregation.pdf", "verify report.html --tracking-uri http://127.0.0.1:5000")
+    epilog=examples(
+        "verify runs/reports/aggregation.pdf",
+        "verify report.html --tracking-uri http://127.0.0.1:5000",
+        "verify paper.zip --retrain 2 --draw 'a word of mine'",
+    )
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option(
     "--tracking-uri", "uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir)."
 )
 @selection_options("runs_dir", "plugins")
-def verify(selection: Selection, *, file: Path, uri: str | None) -> None:
+@retrain_options
+def verify(selection: Selection, retraining: RetrainOptions, *, file: Path, uri: str | None) -> None:
     """Compute every number of a report again from its tracked runs, and name each that differs.
 
-    The PDF and the HTML page carry a manifest of their runs. Exit code 1 says that something differs.
+    The PDF and the HTML page carry a manifest of their runs; a bundle (`bundle`) holds the runs themselves, and each of
+    its bytes is checked. Exit code 1 says that something differs.
     """
-    selection.load_plugins()
-    from reports.verify import verify as compute_again
-    from runners.cli.write_report import maker
+    plugins = selection.load_plugins()
+    store = uri or selection.tracking_uri
+    from reports.bundles.checking import verify_file
 
-    outcome = compute_again(file, uri or selection.tracking_uri, maker())
+    outcome = verify_file(file, store, maker())
     # A report may come from a stranger: a name in it must not be able to begin a line of its own.
     print_lines(visible(line, lines=False) for line in outcome.lines())
-    sys.exit(1 if outcome.differences else 0)
+    count = len(outcome.differences)
+    # A bundle that was changed says nothing of what was measured.
+    if retraining.retrain and outcome.is_readable:
+        from runners.cli.bundles.retrain import retrain
+
+        count += retrain(file, store, retraining, plugins)
+    sys.exit(1 if count else 0)
 
 
 @dataclass(frozen=True)

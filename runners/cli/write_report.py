@@ -15,10 +15,10 @@ from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.plan import Plan
 from ablations.vocabulary import FROZEN_FILE
 from runners.cli.options.report import ReportOptions, print_files
+from runners.cli.report import maker
 from runners.console.terminal import console, print_lines
 from runners.importing import without_collection
 from runners.launching import session
-from runners.provenance import project_commit
 from runners.state.files import check_writable, exclusively, write_json
 from runners.state.layout import RunsFolder
 from runners.state.looks import record_looks, recorded_looks
@@ -31,14 +31,7 @@ with without_collection():
     from reports.collect.results import Results
     from reports.collect.runs import collect
     from reports.document.prose import holes
-    from reports.evidence.manifest import Maker
     from reports.tables.summary_rows import summary_rows
-
-
-def maker() -> Maker:
-    """Return the commit of the running code, for a report's manifest."""
-    commit = project_commit()
-    return Maker(commit.sha, commit.dirty)
 
 
 def write_search_report(plan: SearchPlan, runs_dir: Path, uri: str, report: ReportOptions) -> None:

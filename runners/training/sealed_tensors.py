@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -83,6 +84,24 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
     if node and owner != node:
         raise CheckpointError(f"{path} belongs to another node, {owner[:12]}")
     return tensors
+
+
+def file_digests(path: Path) -> frozenset[str]:
+    """Return the SHA-256 of a sealed file with its metadata in each of their orders.
+
+    safetensors writes them in another order in each process. Two files of equal weights have one of these in common.
+    """
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    metadata = header.pop("__metadata__", {})
+    digests = set()
+    for order in permutations(metadata.items()):
+        text = json.dumps({"__metadata__": dict(order), **header}, separators=(",", ":"), ensure_ascii=False)
+        # Spaces fill the header up to a multiple of 8 bytes.
+        padded = text.encode().ljust(end - 8)
+        digests.add(hashlib.sha256(content[:8] + padded + content[end:]).hexdigest())
+    return frozenset(digests)
 
 
 def _seal(tensors: Mapping[str, Tensor]) -> str:

@@ -16,7 +16,7 @@ from ablations.datasets import folders, registry
 from ablations.datasets.builtin import Expected, FolderSet
 from ablations.datasets.folder_contents import read_folder
 from ablations.datasets.folders import list_image_folder
-from ablations.datasets.registry import facts_of, get_folder_set, register_folder_set
+from ablations.datasets.registry import facts_of, get_folder_set, register_folder_set, stated_facts
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.parts import DataSpec
@@ -91,6 +91,25 @@ def test_an_image_folder_is_nothing_without_its_files() -> None:
 
 def test_images_in_memory_do_not_depend_on_a_folder() -> None:
     assert facts_of("digits", "/nowhere", 99) == facts_of("digits")
+
+
+def test_stated_facts_stand_for_files_that_are_elsewhere(tmp_path: Path) -> None:
+    facts = facts_of("image_folder", make_folder(tmp_path / "here"))
+    elsewhere = tmp_path / "elsewhere"
+    with stated_facts({("image_folder", False): facts}):
+        assert facts_of("image_folder", elsewhere) == facts
+        assert facts_of("image_folder", elsewhere, 64) == dataclasses.replace(facts, image_size=64)
+        # Of the test split alone nothing was stated.
+        with pytest.raises(DatasetError, match="elsewhere"):
+            facts_of("image_folder", elsewhere, test_only=True)
+    with pytest.raises(DatasetError, match="elsewhere"):
+        facts_of("image_folder", elsewhere)
+
+
+def test_what_is_known_without_files_cannot_be_stated_otherwise() -> None:
+    facts = facts_of("fashion_mnist_mini")
+    with stated_facts({("fashion_mnist_mini", False): dataclasses.replace(facts, digest="0" * 64)}):
+        assert facts_of("fashion_mnist_mini") == facts
 
 
 def test_a_typo_names_the_nearest_of_both_kinds() -> None:

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from reports.collect.curves import curve_rows
-from reports.collect.store import open_store
+from reports.collect.stores.opening import open_store
 from tests.reports.made_up import TEMPERATURE, Store, plan_of
 
 MakeStore = Callable[[], Store]

@@ -132,7 +132,7 @@ def test_infinities_and_missing_metrics_are_no_values(make_store: MakeStore) -> 
 def test_several_pages(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, plan: Plan, results: Results) -> None:
     store = make_store()
     fill(store, plan)
-    monkeypatch.setattr("reports.collect.store.PAGE", 4)
+    monkeypatch.setattr("reports.collect.stores.tracking.PAGE", 4)
     assert len(collect(plan, store.uri).runs) == len(results.runs)
 
 

@@ -1,7 +1,6 @@
 """This module opens the tracking store for reading: its runs, their files, and errors that say what to do.
 
-It alone imports MLflow. Opening never makes a store. Which runs are read and what is made of them is for its
-neighbours.
+It alone imports MLflow. Opening never makes a store.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow.entities import Run, ViewType
@@ -31,13 +30,11 @@ from ablations.invocation import named_studies, suggested_command
 from ablations.stores.addresses import shown, sqlite_file
 from ablations.stores.secrets import hide_secrets, without_secrets
 from ablations.stores.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
+from reports.collect.stores.base import NODES_AND_SUMMARIES, ArtifactError, Content, RunQuery, Store
 from reports.collect.tracked_runs import TrackedRun
 
 PAGE = 1000
 """Number of runs per request."""
-
-NODES_AND_SUMMARIES = f"tags.`{names.TAG_KIND}` != 'variant'"
-"""The query for all runs but the rows of summaries; runs of other projects, which have no kind, do not match it."""
 
 _PORTS = {"http": 80, "https": 443}
 _CONNECT_SECONDS = 5.0
@@ -46,20 +43,9 @@ _FETCHERS = 16
 
 _PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
-Content = TypeVar("Content")
-
-
-def in_group(group: str) -> str:
-    """Return the query for the trials of a tuning or of a search."""
-    return f"tags.`{names.TAG_GROUP}` = '{group}'"
-
-
-class ArtifactError(OSError):
-    """A file of a run cannot be fetched."""
-
 
 @contextmanager
-def open_store(uri: str) -> Iterator[TrackingStore]:
+def opened(uri: str) -> Iterator[TrackingStore]:
     """Open a tracking store for reading.
 
     Raises:
@@ -77,7 +63,7 @@ def open_store(uri: str) -> Iterator[TrackingStore]:
         ) from None
 
 
-class TrackingStore:
+class TrackingStore(Store):
     """An MLflow store that is only read."""
 
     def __init__(self, uri: str) -> None:
@@ -91,7 +77,7 @@ class TrackingStore:
         query = f"name LIKE '{prefix}%'"
         return [experiment.name for experiment in self._client.search_experiments(filter_string=query)]
 
-    def runs(self, experiments: Iterable[str], query: str = NODES_AND_SUMMARIES) -> Iterator[TrackedRun]:
+    def runs(self, experiments: Iterable[str], query: RunQuery = NODES_AND_SUMMARIES) -> Iterator[TrackedRun]:
         """Yield the active runs of some experiments that match, the newest first; an experiment may be missing."""
         ids = []
         for name in experiments:
@@ -104,7 +90,7 @@ class TrackingStore:
             with _without_collecting_garbage():
                 page = self._client.search_runs(
                     ids,
-                    query,
+                    _filter(query),
                     run_view_type=ViewType.ACTIVE_ONLY,
                     max_results=PAGE,
                     # A total order: pages neither overlap nor leave a run out.
@@ -156,9 +142,7 @@ class TrackingStore:
         repository: Any = get_artifact_repository(run.artifact_uri, tracking_uri=self._uri)
         return any(file.path == path for file in repository.list_artifacts())
 
-    def read_each(
-        self, read: Callable[[TrackingStore, TrackedRun], Content], runs: Sequence[TrackedRun]
-    ) -> list[Content]:
+    def read_each(self, read: Callable[[Any, TrackedRun], Content], runs: Sequence[TrackedRun]) -> list[Content]:
         """Return the results of a function that reads files of a run, one for each run."""
         with _without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
             # Threads help to wait for a server; where nobody waits they take twice as long as one.
@@ -184,6 +168,12 @@ class TrackingStore:
         mark = experiment.tags.get(names.TAG_ARTIFACTS)
         home = artifact_home(store, experiment.name, experiment.artifact_location, mark)
         return (home and run_home(home, run.run_id, run.artifact_uri)) or folder
+
+
+def _filter(query: RunQuery) -> str:
+    """Return a query in MLflow's language; the values that are asked for hold no quotes."""
+    relation = "!=" if query.differs else "="
+    return f"tags.`{query.tag}` {relation} '{query.value}'"
 
 
 def _is_local(run: TrackedRun) -> bool:

@@ -1,0 +1,39 @@
+"""This module makes the report in a bundle again, from the records in the bundle and by the code at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.datasets.registry import stated_facts
+from reports.archive.bundle import open_bundle
+from reports.bundles.checking import planned_in
+from reports.bundles.packing import DATA_FILE
+from reports.bundles.surroundings import read_facts
+from reports.collect.runs import collect
+from reports.collect.stores.opening import bundle_address
+from reports.evidence.manifest import Maker
+from reports.make import make_report
+from reports.verify import as_of_then
+
+
+def remake_report(
+    path: Path, formats: Sequence[str], folder: Path, maker: Maker, *, stem: str | None = None
+) -> dict[str, Path]:
+    """Write the report in a bundle again, in each of the formats, and return the files by format.
+
+    The same code makes the same bytes. Another version may word and draw them otherwise, from the same numbers.
+
+    Raises:
+        BundleError: If the file cannot be read, is no bundle, or was changed.
+        AblationError: If it names something that is not known here: a plug-in, a setting of a later version.
+        OutputError: If the folder cannot be written.
+    """
+    bundle = open_bundle(path)
+    # For the whole time: a plan asks for the facts of its data when they are needed.
+    with stated_facts(read_facts(bundle.read(DATA_FILE))):
+        plan, stored = planned_in(bundle)
+        address = bundle_address(path)
+        # The report as of its time: with the launches and looks that it stated.
+        results, _, _ = as_of_then(collect(plan, address), stored)
+        return make_report(plan, address, formats, folder, results=results, maker=maker, stem=stem)
