@@ -14,7 +14,7 @@ from reports.collect.runs import collect
 from reports.collect.stores.opening import bundle_address
 from reports.evidence.manifest import Maker
 from reports.make import make_report
-from reports.verify import as_of_then
+from reports.verify import as_of_then, computing_of_then
 
 
 def remake_report(
@@ -34,6 +34,8 @@ def remake_report(
     with stated_facts(read_facts(bundle.read(DATA_FILE))):
         plan, stored = planned_in(bundle)
         address = bundle_address(path)
-        # The report as of its time: with the launches and looks that it stated.
+        # The report as of its time: with the launches, looks and computing that it stated.
         results, _, _ = as_of_then(collect(plan, address), stored)
+        if "computing" in stored:
+            results, _ = computing_of_then(results, stored["computing"])
         return make_report(plan, address, formats, folder, results=results, maker=maker, stem=stem)
