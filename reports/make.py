@@ -15,9 +15,10 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.collect.search import collect_search
 from reports.content.file_names import report_stem, search_stem
+from reports.content.maker import Maker
 from reports.document.search_report import build_search_document
 from reports.document.study_report import build_document
-from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
+from reports.evidence.manifest import made_by, manifest, with_manifest
 from reports.render import get_renderer, render
 from reports.render.files import ensure_folder, write_attachments
 

@@ -30,11 +30,11 @@ from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
 from reports.collect.tuning import tuning_differences
 from reports.content.blocks import Document
+from reports.content.maker import Maker
 from reports.content.plan_words import plugins_in, plural
 from reports.document.study_report import build_document
 from reports.evidence.manifest import (
     Json,
-    Maker,
     is_intact,
     made_by,
     manifest,

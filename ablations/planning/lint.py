@@ -15,7 +15,7 @@ from ablations.factorial.design import CLEAR_RESOLUTION
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.planning.rows import Row
-from ablations.planning.seeds import seeds_needed, smallest_effect
+from ablations.protocol.seeds import seeds_needed, smallest_effect
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import DataSpec, Intervention
 from ablations.spec.settings import Settings, merge, unread

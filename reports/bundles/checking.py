@@ -23,9 +23,10 @@ from reports.bundles.packing import DATA_FILE, FROZEN_FILE, REPORT_FOLDER, repor
 from reports.bundles.surroundings import read_facts
 from reports.collect.runs import collect
 from reports.collect.stores.opening import bundle_address
+from reports.content.maker import Maker
 from reports.content.plan_words import plugins_in
 from reports.evidence.manifest import NAME as MANIFEST
-from reports.evidence.manifest import Json, Maker, is_intact, made_by, read_manifest
+from reports.evidence.manifest import Json, is_intact, made_by, read_manifest
 from reports.evidence.report_file import carried
 from reports.render import FORMATS, render
 from reports.render.files import write_attachments

@@ -24,8 +24,9 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.collect.stores.opening import open_store
 from reports.content.file_names import report_stem
+from reports.content.maker import Maker
 from reports.evidence.manifest import NAME as MANIFEST
-from reports.evidence.manifest import Maker, read_manifest
+from reports.evidence.manifest import read_manifest
 from reports.evidence.report_file import carried
 from reports.make import make_report
 

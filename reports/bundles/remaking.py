@@ -12,7 +12,7 @@ from reports.bundles.packing import DATA_FILE
 from reports.bundles.surroundings import read_facts
 from reports.collect.runs import collect
 from reports.collect.stores.opening import bundle_address
-from reports.evidence.manifest import Maker
+from reports.content.maker import Maker
 from reports.make import make_report
 from reports.verify import as_of_then, computing_of_then
 

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +29,7 @@ from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import CELL_COLUMNS, Results
 from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Attachment, Document
+from reports.content.maker import Maker
 from reports.content.plan_words import data_digests, experiments_of, plugins_in
 from reports.evidence.contents import contents, finite, harmless
 from reports.tables.appendix import MOST_RUNS, serves
@@ -43,14 +44,6 @@ _DIGEST = "sha256"
 _RUN_COLUMNS = ("fingerprint", "run_id", "kind", "seed", "commit", "dirty", "seconds")
 # Other versions of these may compute a last digit or draw a line otherwise.
 _TOOLS = ("dyconv-ablations", "typst", "matplotlib", "numpy", "scipy", "statsmodels", "pandas")
-
-
-@dataclass(frozen=True)
-class Maker:
-    """The code that a report was made with; modified if it had changes that no commit holds."""
-
-    commit: str = "unknown"
-    modified: bool = False
 
 
 def manifest(

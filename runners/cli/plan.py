@@ -17,7 +17,7 @@ from ablations.claims import Contrast
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, write_frozen
 from ablations.planning.plan import Plan
-from ablations.planning.seeds import ALPHA, MOST_LIKELY_SEEDS, likely_seeds
+from ablations.protocol.seeds import ALPHA, MOST_LIKELY_SEEDS, likely_seeds
 from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec

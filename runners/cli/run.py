@@ -223,8 +223,6 @@ def _report_and_leave(
     Args:
         frozen: The frozen plans that the report is held against.
     """
-    from runners.launching import session
-
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
     summary = summaries[-1]
     if summary.interrupted:
@@ -233,11 +231,11 @@ def _report_and_leave(
     try:
         if options.offline:
             raise TrackingError("reports are made from what is tracked, and nothing was.")
-        if summary.untracked and not session.store_answers(uri):
-            raise TrackingError("reports are made from the tracking store, and it is away.")
         # pandas and the rest are imported only now, as many launches have nothing to report.
-        from runners.cli.write_report import write_report
+        from runners.cli.reporting.write_report import store_answers, write_report
 
+        if summary.untracked and not store_answers(uri):
+            raise TrackingError("reports are made from the tracking store, and it is away.")
         write_report(plan, runs_dir, uri, report, launches=launches, frozen=frozen)
     except (TrackingError, ReportError) as error:
         # Without a store the report is only late; with a store the error is real.

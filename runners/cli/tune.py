@@ -173,7 +173,7 @@ def search(
     outcome.tell(summary, uri, verb="search")
     # A report on part of a search would pass for its result.
     if not summary.interrupted and not options.offline and not summary.untracked:
-        from runners.cli.write_report import write_search_report
+        from runners.cli.reporting.write_report import write_search_report
 
         write_search_report(plan, runs_dir, uri, report)
     sys.exit(outcome.exit_code(summary))

@@ -30,7 +30,8 @@ from reports.analysis.summary import summarize
 from reports.collect.computing.accounted import Computing
 from reports.collect.runs import collect
 from reports.content.blocks import Document, Figure, Number, Table
-from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, with_manifest
+from reports.content.maker import Maker
+from reports.evidence.manifest import is_intact, made_by, manifest, read_manifest, with_manifest
 from reports.evidence.report_file import read_report
 from reports.render import get_renderer
 from reports.verify import Verification, differences, planned, verify

@@ -27,8 +27,8 @@ from ablations.planning.lint import (
 )
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
-from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.presets import PRESETS, get_preset
+from ablations.protocol.seeds import seeds_needed, smallest_effect
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import LINTS
 from ablations.spec.parts import Intervention

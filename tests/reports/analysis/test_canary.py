@@ -181,7 +181,7 @@ def test_the_command_line_is_loud_too(
     monkeypatch.setattr(write_report, "make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
     monkeypatch.setattr("runners.launching.session.make_tracker", lambda *args, **more: None)
     monkeypatch.setattr(
-        "runners.cli.write_report.write_study_summary", lambda *args, **more: told.append(more["verdicts"])
+        "runners.cli.reporting.write_report.write_study_summary", lambda *args, **more: told.append(more["verdicts"])
     )
     write_report.write_report(plan, tmp_path, "", ReportOptions("pdf", None))
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out

@@ -23,7 +23,7 @@ from reports.bundles.checking import verify_bundle, verify_file
 from reports.bundles.packing import Packed, pack_report
 from reports.bundles.remaking import remake_report
 from reports.collect.runs import collect
-from reports.evidence.manifest import Maker
+from reports.content.maker import Maker
 from reports.verify import Verification
 from tests.ablations.datasets.test_registry import make_folder
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of

@@ -17,8 +17,9 @@ from reports.analysis.factorial import summarize_factorial
 from reports.analysis.summary import summarize
 from reports.collect.results import Results
 from reports.content.blocks import Document, Figure, Interval, Missing, Note, Paragraph, Table, Text
+from reports.content.maker import Maker
 from reports.document.study_report import build_document
-from reports.evidence.manifest import Maker, made_by, manifest
+from reports.evidence.manifest import made_by, manifest
 from reports.figures.drawing import draw
 from reports.figures.effects import EFFECT_COLUMNS
 from reports.tables.claims import contrast_words

@@ -10,7 +10,8 @@ import pytest
 
 from reports.analysis.summary import summarize
 from reports.content.blocks import Document
-from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
+from reports.content.maker import Maker
+from reports.evidence.manifest import made_by, manifest, with_manifest
 from reports.render.html import render_html
 from tests.reports.browser import chromium
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import GivenPath, examples, grouped
 from runners.cli.options.report import ALL_FORMATS
 from runners.cli.options.selection import Selection, selection_options
-from runners.cli.report import as_reported, maker
-from runners.console.terminal import print_lines
 from runners.state.layout import RunsFolder
 
 _ENDING = ".zip"
@@ -72,23 +69,7 @@ def bundle(selection: Selection, options: BundleOptions, frozen: FrozenOptions) 
 
     The report is that of the same options of `report`. `verify` checks the file without a tracking store.
     """
-    selection, plan = as_reported(frozen.completed(selection))
-    runs_dir, uri = selection.runs_dir, selection.tracking_uri
-    # Imported only now, as pandas and more come with it.
-    from reports.bundles.packing import pack_report
-    from reports.collect.runs import collect
-    from reports.render.files import ensure_folder, write_atomically
-    from runners.cli.write_report import with_protocol
+    # pandas, MLflow and more come with it, for which `bundle --help` shall not wait.
+    from runners.cli.reporting.packing import pack
 
-    # Whoever packs a report may read it, so that this is a look at the results, too.
-    results = with_protocol(collect(plan, uri), plan, runs_dir, frozen.plans(plan, selection))
-    words = (str(Path.home()), str(runs_dir.absolute()), socket.gethostname())
-    packed = pack_report(plan, uri, parse_formats(options.formats), maker(), words, results=results)
-    path = options.path(runs_dir, packed.stem)
-    ensure_folder(path.parent)
-    write_atomically(path, packed.content)
-    size = len(packed.content) / 1e6
-    lines = [f"bundle: {path} ({size:.1f} MB, {packed.files} files, {packed.runs} runs)", f"sha256: {packed.sha256}"]
-    for line in packed.revealing:
-        lines.append(f"note: {line}. Whoever gets the bundle can read it.")
-    print_lines(lines)
+    pack(selection, frozen, parse_formats(options.formats), options.path)

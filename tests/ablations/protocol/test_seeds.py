@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from ablations.planning.seeds import critical_t, likely_seeds, power
+from ablations.protocol.seeds import critical_t, likely_seeds, power
 from ablations.protocol.spending import level_at
 from reports.analysis.statistics import power_same, shared_variance
 

@@ -28,7 +28,7 @@ from reports.evidence.manifest import NAME as MANIFEST
 from reports.evidence.manifest import Json, read_manifest
 from reports.evidence.report_file import read_report
 from reports.verify import planned
-from runners.cli.bundles.options import RetrainOptions
+from runners.cli.reporting.options import RetrainOptions
 from runners.console.terminal import print_lines
 from runners.launching.retraining import rerun_node
 from runners.state.nodes import NodeState, StateStore

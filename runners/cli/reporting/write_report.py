@@ -15,14 +15,17 @@ from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.plan import Plan
 from ablations.vocabulary import FROZEN_FILE
 from runners.cli.options.report import ReportOptions, print_files
-from runners.cli.report import maker
+from runners.cli.reporting.maker import running_code
 from runners.console.terminal import console, print_lines
 from runners.importing import without_collection
 from runners.launching import session
+from runners.launching.session import store_answers
 from runners.state.files import check_writable, exclusively, write_json
 from runners.state.layout import RunsFolder
 from runners.state.looks import record_looks, recorded_looks
 from runners.tracking import write_study_summary
+
+__all__ = ["store_answers", "with_protocol", "write_report", "write_search_report"]
 
 with without_collection():
     from reports import canaries, make_report, make_search_report, summarize
@@ -75,7 +78,7 @@ def write_report(
             target.folder,
             results=results,
             summaries=summaries,
-            maker=maker(),
+            maker=running_code(),
             stem=target.stem,
         )
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)

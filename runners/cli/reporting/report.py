@@ -1,0 +1,70 @@
+"""Defines the verb `report`, which writes the report of what has been tracked, or that of a bundle again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ablations.errors import OptionError
+from reports.content.file_names import Destination
+from reports.render import FORMATS
+from runners.cli.options.frozen import FrozenOptions, frozen_options
+from runners.cli.options.groups import examples
+from runners.cli.options.report import ReportOptions, print_files, report_options
+from runners.cli.options.selection import Selection, selection_options
+from runners.cli.reporting.maker import running_code
+from runners.console.terminal import print_lines
+from runners.upkeep.damages import damages_of
+
+
+@click.command(
+    epilog=examples(
+        "report aggregation --format pdf,html,tex",
+        "report temperature --preset small",
+        "report paper.zip --format html",
+    )
+)
+@selection_options()
+@report_options()
+@frozen_options
+def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+    """Write the report of what has been tracked; without studies, of the last run.
+
+    Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
+    A bundle in place of studies is made into its report again, in a folder beside it.
+    """
+    if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
+        _report_again(Path(selection.studies[0]), selection, report, frozen)
+        return
+    # MLflow and pandas come with these, for which `report --help` and a bundle shall not wait.
+    from runners.cli.reporting.scale import as_reported
+    from runners.cli.reporting.write_report import write_report
+
+    selection, plan = as_reported(frozen.completed(selection))
+    print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
+    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
+
+
+def _is_bundle(name: str) -> bool:
+    return name.lower().endswith(".zip")
+
+
+def _report_again(path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+    """Write the report in a bundle again.
+
+    Raises:
+        OptionError: If options say what the bundle itself says.
+    """
+    bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
+    if selection != bare or frozen.frozen is not None:
+        raise OptionError(
+            f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
+            "--plugin."
+        )
+    selection.load_plugins()
+    from reports.bundles.remaking import remake_report
+
+    # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
+    target = Destination.of(report.output, path.with_suffix(""), FORMATS)
+    print_files("report", remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem))

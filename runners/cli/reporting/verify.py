@@ -1,0 +1,50 @@
+"""Defines the verb `verify`, which computes the numbers of a report or of a bundle again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ablations.visible import visible
+from runners.cli.options.groups import examples
+from runners.cli.options.selection import Selection, selection_options
+from runners.cli.reporting.maker import running_code
+from runners.cli.reporting.options import RetrainOptions, retrain_options
+from runners.console.terminal import print_lines
+
+
+@click.command(
+    epilog=examples(
+        "verify runs/reports/aggregation.pdf",
+        "verify report.html --tracking-uri http://127.0.0.1:5000",
+        "verify paper.zip --retrain 2 --draw 'a word of mine'",
+    )
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--tracking-uri", "uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir)."
+)
+@selection_options("runs_dir", "plugins")
+@retrain_options
+def verify(selection: Selection, retraining: RetrainOptions, *, file: Path, uri: str | None) -> None:
+    """Compute every number of a report again from its tracked runs, and name each that differs.
+
+    The PDF and the HTML page carry a manifest of their runs; a bundle (`bundle`) holds the runs themselves, and each of
+    its bytes is checked. Exit code 1 says that something differs.
+    """
+    plugins = selection.load_plugins()
+    store = uri or selection.tracking_uri
+    from reports.bundles.checking import verify_file
+
+    outcome = verify_file(file, store, running_code())
+    # A report may come from a stranger: a name in it must not be able to begin a line of its own.
+    print_lines(visible(line, lines=False) for line in outcome.lines())
+    count = len(outcome.differences)
+    # A bundle that was changed says nothing of what was measured.
+    if retraining.retrain and outcome.is_readable:
+        from runners.cli.reporting.retrain import retrain
+
+        count += retrain(file, store, retraining, plugins)
+    sys.exit(1 if count else 0)
