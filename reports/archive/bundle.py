@@ -91,7 +91,8 @@ def open_bundle(path: Path) -> Bundle:
     bundle, differences = check_bundle(path)
     if bundle is None or differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        raise BundleError(f"the bundle {path} is not as it was packed: {differences[0]}{more}. Get an unchanged copy.")
+        first = differences[0].rstrip(".")
+        raise BundleError(f"the bundle {path} is not as it was packed: {first}{more}. Get an unchanged copy.")
     return bundle
 
 
