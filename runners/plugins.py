@@ -128,10 +128,9 @@ _Entry = tuple[PluginKind, str, object, str | int | None]
 
 def _registered() -> Iterator[_Entry]:
     """Yield the entries of plug-ins: names that are not the project's, and names of it that stand for other code."""
-    from dyconv import aggregation
-    from dyconv.layers import kinds
-    from dyconv.networks import models
+    import dyconv
 
+    aggregation, models, kinds = dyconv.aggregation, dyconv.networks.models, dyconv.layers.kinds
     for name in aggregation.available_aggregations():
         strategy = aggregation.get_aggregation(name)
         if name not in BUILT_IN_AGGREGATIONS or not _is_ours(strategy):
