@@ -59,6 +59,7 @@ def read_processors(powercap: Path = POWERCAP) -> dict[str, Reading]:
         except (OSError, ValueError):
             # Since CVE-2020-8694 most systems let root alone read them. A part of the packages would be no sum.
             return {}
+        # By the zone, as the kernel tells these apart; names of packages need not differ.
         readings[zone.name] = Reading(counted, limit)
     return readings
 
@@ -75,6 +76,7 @@ def read_gpus() -> dict[str, Reading]:
         return {}
     nvml: Any = pynvml
     try:
+        # Opened and closed for each reading, so that a launch does not hold the driver between them.
         nvml.nvmlInit()
         try:
             readings: dict[str, Reading] = {}
@@ -106,6 +108,7 @@ class Meter:
     def begin(self) -> None:
         """Read all counters for the first time."""
         self._last, self._joules = self._read(), 0.0
+        # Without any counter there is no sum, which is not a sum of zero.
         self._is_whole = bool(self._last)
 
     def poll(self) -> None:
@@ -118,6 +121,7 @@ class Meter:
         for name, reading in readings.items():
             counted = reading.joules - self._last[name].joules
             if counted < 0:
+                # It began at 0 again, once at most: that is what polling is for.
                 counted += reading.range_joules
             self._joules += counted
         self._last = readings
@@ -150,6 +154,7 @@ def measured(meter: Meter, poll_seconds: float = _POLL_SECONDS) -> Iterator[Mete
         while not stop.wait(poll_seconds):
             meter.poll()
 
+    # A daemon, so that a launch which dies does not hang on its meter.
     thread = threading.Thread(target=poll, name="energy", daemon=True)
     # Most machines do not tell their energy to everybody: then there is nothing to poll.
     if meter.joules is not None:
@@ -158,6 +163,7 @@ def measured(meter: Meter, poll_seconds: float = _POLL_SECONDS) -> Iterator[Mete
         yield meter
     finally:
         stop.set()
+        # The last poll must be the only reader: two at once would count the same energy twice.
         if thread.is_alive():
             thread.join()
         meter.poll()

@@ -14,7 +14,9 @@ from ablations.factorial.design import ALL, NONE, Design, Generator, Term
 from ablations.spec.parts import Frozen
 from ablations.variants import Changes, MisplacedError, Name, Variant
 
+# One factor has no interaction, and seven factors without a fraction are 128 trainings per seed.
 FEWEST_FACTORS, MOST_FACTORS = 2, 6
+# Generators write products with `*`, and combinations are called `a+b`: neither sign may be part of a name.
 _FACTOR_NAME = re.compile(r"[A-Za-z]\w*")
 _ON, _OFF = "✓", "–"
 _LEVEL_WORDS = {1: "on", -1: "off"}
@@ -64,12 +66,14 @@ class Factorial(Frozen):
         setters: dict[str, str] = {}
         for name, factor in self.factors.items():
             location = ("factors", name)
+            # A combination is called by what is on: with such a factor alone on, it would have the name of another one.
             if not _FACTOR_NAME.fullmatch(name) or name in (NONE, ALL):
                 raise MisplacedError(
                     location, f"a factor's name is a word of letters, digits and _, not none or all, found {name!r}"
                 )
             if factor.off.changes == factor.on.changes:
                 raise MisplacedError(location, f"factor {name!r} is the same on and off. Change a setting in one.")
+            # A setting of one level alone counts, too: the other level leaves it to the baseline.
             for setting in {**factor.off.changes, **factor.on.changes}:
                 if setting in setters:
                     reason = (
@@ -84,6 +88,7 @@ class Factorial(Frozen):
             except (StudyError, UnknownNameError) as error:
                 raise MisplacedError(("fraction", index), str(error)) from None
         try:
+            # Made for its checks alone: main effects that are aliases must be an error of the file, not of a report.
             Design(tuple(self.factors), generators)
         except StudyError as error:
             raise MisplacedError(("fraction",), str(error)) from None
@@ -125,6 +130,7 @@ class Factorial(Frozen):
         Empty for a single combination, which has a title, and for any other choice of them.
         """
         every = self.design.combinations
+        # Contrasts may also name rows that are no combination of the factorial.
         if len(combinations) < 2 or not every.keys() >= set(combinations):
             return ""
         shared: dict[str, int] = {}
@@ -132,6 +138,7 @@ class Factorial(Frozen):
             levels = {every[name][factor] for name in combinations}
             if len(levels) == 1:
                 (shared[factor],) = levels
+        # Shared levels describe the choice only if no other combination has them as well.
         matching = {name for name, levels in every.items() if shared.items() <= levels.items()}
         if not shared or matching != set(combinations):
             return ""
@@ -164,6 +171,7 @@ class Factorial(Frozen):
             for factor, level in levels.items():
                 declared = self.factors[factor]
                 changes |= declared.on.changes if level == 1 else declared.off.changes
+                # Settings of both levels count as the difference, as one level may set what the other leaves alone.
                 if level != compared.get(factor, level):
                     differs_in += {**declared.off.changes, **declared.on.changes}
             cells = tuple(_ON if level == 1 else _OFF for level in levels.values())

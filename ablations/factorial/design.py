@@ -27,6 +27,7 @@ Term = tuple[str, ...]
 NONE, ALL = "none", "all"
 """The names of the combinations in which every factor is off, or on."""
 
+# In resolution III no main effect is an alias of another one, which is the least that a table of effects needs.
 LOWEST_RESOLUTION = 3
 CLEAR_RESOLUTION = 4
 """From this resolution on, main effects have no alias of two factors."""
@@ -59,8 +60,10 @@ class Generator:
         for name in (factor, *others):
             if name not in factors:
                 raise UnknownNameError("factor", name, factors)
+        # A factor times itself is 1 and would drop out, so that the text would not be the rule that is applied.
         if len({factor, *others}) < 1 + len(others):
             raise StudyError(f"generator {text!r} names a factor twice. Name each once.")
+        # Equal to one other factor, the two could never be told apart.
         if len(others) < 2:
             raise StudyError(
                 f"generator {text!r} makes {factor} an alias of {others[0]}. Name two or more on the right."
@@ -105,6 +108,7 @@ class Design:
             if generated.count(generator.factor) > 1:
                 raise StudyError(f"two generators make factor {generator.factor!r}. Keep one.")
             for name in generator.product:
+                # With independent factors alone on the right, no order of substitution has to be found.
                 if name in generated:
                     raise StudyError(
                         f"the generator of {generator.factor!r} names {name!r}, which has a generator itself. "
@@ -126,6 +130,7 @@ class Design:
         """
         relation: dict[Term, int] = {}
         for count in range(1, len(self.generators) + 1):
+            # k generators span 2^k − 1 words: each choice of them has a product of its own.
             for chosen in itertools.combinations(self.generators, count):
                 word: frozenset[str] = frozenset()
                 sign = 1
@@ -172,6 +177,7 @@ class Design:
 
         The terms of the defining relation itself are in none: they are constant.
         """
+        # A constant word has no −1 side, so that no difference of means exists for it.
         seen: set[Term] = set(self.defining_relation)
         sets = []
         for term in self._terms():
@@ -179,6 +185,7 @@ class Design:
                 continue
             signs = {term: 1}
             for word, sign in self.defining_relation.items():
+                # Times a constant word, a term keeps its value up to the word's sign: that is its alias.
                 signs[self._ordered(frozenset(term) ^ set(word))] = sign
             seen.update(signs)
             # Terms come by their length, so that the first of a set is among its shortest.
@@ -189,6 +196,7 @@ class Design:
 
     def effect_weights(self, term: Term) -> dict[str, Fraction]:
         """Return the weight of each combination's value in the effect of a term (of its alias set, in a fraction)."""
+        # Each mean is over half of the combinations, so that a value counts 2 / n.
         share = Fraction(2, len(self.combinations))
         return {name: share * _product(levels, term) for name, levels in self.combinations.items()}
 
@@ -204,11 +212,13 @@ class Design:
         """
         weights = dict.fromkeys(self.combinations, Fraction(0))
         for aliases in self.alias_sets:
+            # An even product is the same at all on and all off, so that it adds nothing to the gain.
             if aliases.order % 2 == 0:
                 continue
             for term, sign in aliases.leading.items():
                 if factor not in term:
                     continue
+                # The estimated sum is divided among its leading aliases, and the part of a term among its factors.
                 part = Fraction(sign, len(aliases.leading) * len(term))
                 for name, weight in self.effect_weights(aliases.term).items():
                     weights[name] += part * weight
@@ -220,6 +230,7 @@ class Design:
         Of a design with all combinations these are 1, −1 and zeros. A fraction need have neither combination: the gain
         is then that of the same model as the Shapley values.
         """
+        # By the efficiency of Shapley values, their sum is the gain: shares then sum to one exactly.
         weights = dict.fromkeys(self.combinations, Fraction(0))
         for factor in self.factors:
             for name, weight in self.shapley_weights(factor).items():

@@ -33,6 +33,7 @@ _NAMED = 5
 """The most seeds or settings that one sentence names."""
 
 
+# Files are validated against these types, but stay the data that was read: the digest is of their very content.
 class _Claim(TypedDict):
     study: str
     claim: str
@@ -90,17 +91,21 @@ class FrozenPlan:
         seeds = {study.name: request.seeds_of(study) for study in plan.studies}
         stopping: Json = {"rule": "fixed", "seeds": seeds}
         if request.stopping is not None:
+            # A study without a primary claim has no looks by the rule: it is looked at once, with all of its seeds.
             looks = {study.name: list(request.looks_of(study) or (seeds[study.name],)) for study in plan.studies}
             stopping = {"rule": "until decided", "max_seeds": request.stopping.max_seeds, "looks": looks}
         content: Json = {
             "format": FORMAT,
+            # In whole seconds and UTC, so that the text does not depend on the zone of the machine.
             "frozen_at": datetime.datetime.fromtimestamp(int(when), tz=datetime.UTC).isoformat(),
             "commit": commit,
             "modified": modified,
+            # A study file is found again by its path alone, which the name of the study does not tell.
             "named": list(named) or [study.name for study in plan.studies],
             "request": request_data(plan),
             "primary_claims": _primary_claims(plan.studies),
             "stopping": stopping,
+            # Fingerprints pin every setting, seed and data digest, so that a later change of the code's defaults shows.
             "cells": [[cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint] for cell in plan.cells],
         }
         return cls({**content, _DIGEST: digest(content)})
@@ -152,6 +157,7 @@ class FrozenPlan:
         """The planned seeds by study; the most of them where seeds are added until claims are decided."""
         stopping = self.content["stopping"]
         if "looks" in stopping:
+            # The last look is the most that may be trained, so that any seed beyond it was added.
             return {study: max(looks) for study, looks in stopping["looks"].items()}
         return dict(stopping["seeds"])
 
@@ -175,6 +181,7 @@ class FrozenPlan:
     def concerns(self, plan: Plan) -> bool:
         """Return True if it is about some study of a plan, at the same preset and on the same data set."""
         request = self.content["request"]
+        # One common study is enough: a report on a part of the plan must say that the rest was left out.
         same_studies = set(self.studies) & {study.name for study in plan.studies}
         if not same_studies or request["preset"] != plan.request.preset.name:
             return False
@@ -200,6 +207,7 @@ class FrozenPlan:
 
     def _of_request(self, plan: Plan) -> Iterator[str]:
         frozen, current = self.content["request"], request_data(plan)
+        # Seeds have sentences of their own, which say which ones were dropped or added.
         for key in ("overrides", "canary", "tuned"):
             if frozen.get(key) != current.get(key):
                 yield f"The request was changed after freezing: {_change(key, frozen.get(key), current.get(key))}."
@@ -225,6 +233,7 @@ class FrozenPlan:
             if planned is None or planned == seeds:
                 continue
             name = f"Study {study.name}: {planned} seeds were planned, {seeds} are reported"
+            # A run that stopped at an earlier look has dropped nothing: the rule allows it to end there.
             if seeds < planned and not (self.adds_seeds and seeds in self.looks_of(study.name)):
                 yield f"{name}; seed {_numbers(range(seeds, planned))} was dropped."
             elif seeds > planned:
@@ -235,6 +244,7 @@ class FrozenPlan:
         changed: dict[str, list[int]] = {}
         for cell in self.cells:
             fingerprint = fingerprints.get(_place(cell))
+            # A cell that is not there at all is told as a dropped seed, a changed study or a missing repeat.
             if fingerprint is not None and fingerprint != cell.fingerprint:
                 changed.setdefault(f"{cell.study}, {cell.key}", []).append(cell.seed)
         if changed:
@@ -269,9 +279,11 @@ def _primary_claims(studies: Sequence[Study]) -> list[Json]:
 def _changes(frozen: Any, current: Any, name: str = "") -> Iterator[str]:
     """Yield the differences of two values, each by the names on the way to it."""
     if isinstance(frozen, Mapping) and isinstance(current, Mapping):
+        # In the order of the files and not of a set: sentences of a report must not change from process to process.
         for key in dict.fromkeys([*frozen, *current]):
             if frozen.get(key) != current.get(key):
                 yield from _changes(frozen.get(key), current.get(key), f"{name}.{key}" if name else str(key))
+    # Lists of different lengths have no partners item by item, and are shown as a whole.
     elif isinstance(frozen, list) and isinstance(current, list) and len(frozen) == len(current):
         for number, (frozen_item, current_item) in enumerate(zip(frozen, current, strict=True), start=1):
             if frozen_item != current_item:
@@ -314,8 +326,10 @@ def write_frozen(frozen: FrozenPlan, folder: Path) -> Path:
         OutputError: If it cannot be written.
     """
     name = slug("--".join(frozen.studies))
+    # Date first and digest last: files sort by time, and two plans of one second do not overwrite each other.
     date = datetime.datetime.fromtimestamp(frozen.frozen_at, tz=datetime.UTC).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{name}-{date}-{frozen.digest[:SHORT]}.json"
+    # Indented for people and for diffs: the digest is of the canonical form, whatever the layout of the file.
     text = json.dumps(frozen.content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -335,6 +349,7 @@ def read_frozen(path: Path) -> FrozenPlan:
         return frozen_from_data(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise StudyError(f"cannot read the frozen plan {path}: {error.strerror or error}.") from None
+    # Deeply nested JSON from elsewhere exhausts the parser's stack before any schema sees it.
     except (ValueError, RecursionError, StudyError) as error:
         raise StudyError(f"{path} is no frozen plan: {error}. `plan --freeze` writes one.") from None
 
@@ -373,4 +388,5 @@ def frozen_plans(folder: Path, plan: Plan) -> tuple[FrozenPlan, ...]:
             continue
         if candidate.concerns(plan):
             frozen.append(candidate)
+    # By the time that they state and not by the names of files, which anyone can change.
     return tuple(sorted(frozen, key=lambda candidate: (candidate.frozen_at, candidate.digest)))

@@ -32,6 +32,7 @@ def request_data(plan: Plan) -> Json:
         "seeds": request.seeds,
         "canary": request.canary,
         "tuned": tuned_data(plan),
+        # Whole studies: a preset or an override leaves rows out again when the plan is made anew.
         "studies": [study_data(study.whole) for study in plan.studies],
     }
     # Only where there are any: a report without them is the same bytes as before studies could be left out.
@@ -46,6 +47,7 @@ def request_data(plan: Plan) -> Json:
 
 def study_data(study: Study) -> Json:
     """Return a study as plain data, from which `Study.model_validate_json` makes an equal one."""
+    # Without defaults, so that a study frozen today equals itself after a field with a default has been added.
     data: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return data
 
@@ -56,6 +58,7 @@ def tuned_data(plan: Plan) -> list[Json] | None:
         return None
     files = []
     for study in plan.studies:
+        # Values themselves and not their folder: that may be overwritten by the next tuning.
         entries = tuple(entry for (name, _), entry in plan.tuned.items() if name == study.name)
         file = TunedFile(study=study.name, preset=plan.request.preset.name, tuned=entries)
         files.append(json.loads(file.model_dump_json(exclude_none=True)))
@@ -83,8 +86,10 @@ def plan_of(data: Mapping[str, Any], origin: str) -> Plan:
             stopping=_stopping(data),
             seeds_by_study=_seeds_by_study(data),
         )
+        # Through JSON text: pydantic's strict mode accepts a list for a tuple only there.
         studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
         left_out = tuple(data.get("left_out", ()))
+    # pydantic's ValidationError is a ValueError, and errors of our own say more and pass through.
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StudyError(f"what {origin} asks for cannot be read: {_first_lines(error)}") from None
     return replace(make_plan(studies, request), left_out=left_out)

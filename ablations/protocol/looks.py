@@ -63,6 +63,7 @@ class Look:
 def in_order(looks: Iterable[Look]) -> tuple[Look, ...]:
     """Return looks by their time, each state of a study's results once: its first look counts."""
     first_looks: dict[tuple[str, str], Look] = {}
+    # Study and digest decide between equal times, so that two stores with the same looks list them alike.
     for look in sorted(looks, key=lambda look: (look.when, look.study, look.digest)):
         first_looks.setdefault((look.study, look.digest), look)
     return tuple(first_looks.values())

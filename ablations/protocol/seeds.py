@@ -46,6 +46,7 @@ def smallest_effect(seeds: int, comparisons: int) -> float:
 def critical_t(df: int, alpha: float) -> float:
     """Return the value that Student's t exceeds, on either side together, with a probability of `alpha`."""
     low, high = 0.0, 1.0
+    # Doubling brackets the root: with one degree of freedom and a small α it lies in the hundreds.
     while _p_value(high, df) > alpha:
         low, high = high, 2 * high
     # Sixty halvings leave nothing between the ends of an interval that doubling found.
@@ -63,6 +64,7 @@ def _p_value(t: float, df: int) -> float:
 
     Source: Abramowitz and Stegun, 26.7.3 and 26.7.4.
     """
+    # With whole degrees of freedom the distribution is a finite sum in this angle: no incomplete beta is needed.
     angle = math.atan2(t, math.sqrt(df))
     square = math.cos(angle) ** 2
     is_odd = df % 2 == 1
@@ -102,6 +104,7 @@ def likely_seeds(above: float, below: float, *, rows: int, alpha: float, looks: 
     for seeds in looks or range(2, MOST_LIKELY_SEEDS + 1):
         df = seeds - 1
         if rows >= _FEWEST_ROWS:
+            # A two-way table leaves (rows − 2)(seeds − 1) beside the contrast, of which a third counts on average.
             df += (rows - 2) * (seeds - 1) // 3
         error = alpha
         if looks:
@@ -143,10 +146,12 @@ def power(df: int, alpha: float, above: float, below: float = math.inf) -> float
         else:
             density = math.exp(constant + (df - 1) * math.log(ratio) - df * ratio**2 / 2)
         within = _normal(above - critical * ratio) - _normal(critical * ratio - below)
+        # Simpson's rule weighs 1, 4, 2, 4, …, 4, 1, which needs an even number of intervals.
         weight = 4 if index % 2 else 2
         if index in (0, _INTERVALS):
             weight = 1
         total += weight * density * max(0.0, within)
+    # The rule may overshoot a certain event by its own error.
     return min(1.0, total * step / 3)
 
 

@@ -30,7 +30,9 @@ def share_of_error(looks: Sequence[int], seeds: int) -> float:
         seeds: The number of seeds at this look, at least 1.
     """
     most = looks[-1]
+    # Seeds beyond the last look have no error left of their own to spend.
     reached = min(seeds, most)
+    # Nothing is spent before the first look, whose share is therefore all of its seeds.
     earlier = 0
     for look in looks:
         if look < reached:

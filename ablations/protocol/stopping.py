@@ -37,6 +37,7 @@ class StoppingRule:
         They are fixed before anything is trained: a look that was chosen by what the last one saw could be chosen to
         please.
         """
+        # A study that begins with more than --max-seeds has a single look there: the user's limit wins.
         seeds = min(max(first, FEWEST_SEEDS), self.max_seeds)
         looks = [seeds]
         while seeds < self.max_seeds:

@@ -48,6 +48,7 @@ class Effect:
     @property
     def stars(self) -> str:
         """`*` below 0.05 and `**` below 0.01, corrected over the effects of the study."""
+        # A NaN is below nothing, so that an effect without a test has no stars.
         if self.p_holm < ALPHA / 5:
             return "**"
         if self.p_holm < ALPHA:
@@ -153,6 +154,7 @@ def summarize_factorial(study: Study, summary: StudySummary) -> FactorialSummary
     effects = []
     for aliases in design.alias_sets:
         estimate = estimate_of(design.effect_weights(aliases.term))
+        # The interval stays where the test goes: it describes what was measured, and blames no factor for it.
         p_value = estimate.p_value
         if unlearned:
             # A training that never learned differs from the others for a reason that no factor explains.
@@ -165,17 +167,20 @@ def summarize_factorial(study: Study, summary: StudySummary) -> FactorialSummary
         weights = design.shapley_weights(factor)
         value = estimate_of(weights)
         share = None
+        # Fieller's set for the ratio is a finite interval only if the gain's own interval leaves zero out.
         if not unlearned and gain.excludes_zero and value.is_known:
 
             def excess(ratio: float, weights: Mapping[str, Fraction] = weights) -> Estimate:
                 return estimate_of({name: float(weights[name]) - ratio * float(gain_weights[name]) for name in weights})
 
+            # The weights are bound as a default above, since the loop goes on to those of the next factor.
             share = fieller(excess, value.mean / gain.mean)
         shares.append(FactorShare(factor, value, share))
     return FactorialSummary(factorial, _corrected(effects), gain, tuple(shares), summary.seeds, unlearned)
 
 
 def _corrected(effects: list[Effect]) -> tuple[Effect, ...]:
+    # An effect without a test is left out of the family: nobody looks at a p-value that is not there.
     tested = [effect for effect in effects if effect.is_tested]
     # Holm's correction is over all effects, whatever their order, as all of them are looked at.
     corrected = iter(holm([effect.p_value for effect in tested]))
@@ -207,6 +212,7 @@ def _end(excess: Callable[[float], Estimate], ratio: float, direction: float) ->
         estimate = excess(ratio + direction * distance)
         return abs(estimate.mean) - (estimate.high - estimate.low) / 2
 
+    # Shares are fractions of one, so that a sixteenth is a small step and sixty doublings reach any end.
     distance = 1.0 / 16
     for _ in range(_MOST_DOUBLINGS):
         value = beyond(distance)
@@ -214,6 +220,7 @@ def _end(excess: Callable[[float], Estimate], ratio: float, direction: float) ->
             # Beside the ratio there is no interval, for example as all seeds gave one value.
             return math.nan
         if value > 0:
+            # Zero is inside of the interval at the ratio itself and outside at this distance: an end lies between.
             return ratio + direction * float(optimize.brentq(beyond, 0.0, distance))
         distance *= 2
     return math.nan

@@ -16,6 +16,7 @@ from scipy import optimize, special
 
 from reports.analysis.statistics import LEVEL
 
+# The interval's end lies this much away from p at least, so that the root is bracketed at p = 1 as well.
 _EDGE = 1e-12
 
 
@@ -59,11 +60,13 @@ def over_trainings(values: Sequence[float], reference: Sequence[float], level: f
     if min(m, n) < 2:
         return None
     better = np.subtract.outer(np.asarray(values, dtype=float), np.asarray(reference, dtype=float))
+    # A sign of −1, 0 or 1 becomes 0, ½ or 1: a tie is half a win.
     probability = float((np.sign(better) + 1).mean() / 2)
     critical = -float(special.stdtrit(m + n - 2, (1 - level) / 2))
 
     def lower_end(p: float) -> float:
         def distance(theta: float) -> float:
+            # The variance is taken at θ and not at p, where it would be zero whenever one row always wins.
             terms = 1 + ((m + n) / 2 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
             return p - theta - critical * math.sqrt(theta * (1 - theta) * terms / (m * n))
 
@@ -89,6 +92,7 @@ def over_checkpoints(differences: Sequence[float], level: float = LEVEL) -> Impr
     n = len(differences)
     if n < 2:
         return None
+    # Ties make half successes, for which the beta quantile is defined as well as for whole ones.
     successes = float((np.sign(differences) + 1).sum() / 2)
     tail = (1 - level) / 2
     # The beta distribution has no quantile where a side has no success at all.

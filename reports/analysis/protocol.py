@@ -41,6 +41,7 @@ def _look_at(study: Study, plan: Plan, results: Results, when: float) -> Look:
         for seed, repeat in repeats.items():
             if repeat.finished:
                 values.append([network, variant, seed, repeat.value])
+    # The metric is part of the state: another metric of the same runs tells something else.
     state = digest({"study": study.name, "metric": study.metric, "values": values})[:_DIGITS]
     return Look(study.name, state, float(int(when)), plan.request.seeds_of(study), len(values), planned)
 
@@ -49,6 +50,7 @@ def frozen_of(results: Results) -> FrozenPlan | None:
     """Return the frozen plan that counts, which is the newest; `None` if none was frozen."""
     if not results.frozen:
         return None
+    # The newest counts, as a plan may be mended before its runs; that it was frozen anew is told as a deviation.
     return results.frozen[-1]
 
 
@@ -60,6 +62,7 @@ def deviations(plan: Plan, results: Results) -> tuple[str, ...]:
     frozen = frozen_of(results)
     if frozen is None:
         return ()
+    # Earlier plans are named below and not compared, as the newest one has replaced them.
     sentences = [*frozen.differences(plan)]
     for earlier in results.frozen[:-1]:
         if not earlier.is_intact:
@@ -75,6 +78,7 @@ def deviations(plan: Plan, results: Results) -> tuple[str, ...]:
     sentences += _code(frozen, results)
     for study in plan.studies:
         looks = [look for look in results.looks if look.study == study.name]
+        # A study beyond the frozen plan has no planned looks, and a sentence above calls it exploratory already.
         if study.name in frozen.studies:
             sentences += _unplanned(frozen, study, looks)
     return tuple(sentences)
@@ -98,6 +102,7 @@ def _missing(plan: Plan, results: Results) -> Iterator[str]:
 
 def _before(frozen: FrozenPlan, results: Results) -> Iterator[str]:
     """Yield a sentence if runs had ended when the plan was frozen, so that their results could be known."""
+    # MLflow has milliseconds, a frozen plan has seconds.
     ended = results.runs["ended"] / 1000
     early = int((ended < frozen.frozen_at).sum())
     if early:
@@ -109,6 +114,7 @@ def _before(frozen: FrozenPlan, results: Results) -> Iterator[str]:
 
 def _code(frozen: FrozenPlan, results: Results) -> Iterator[str]:
     runs = results.runs
+    # A modified tree is other code even at the plan's commit, since nobody can tell what was modified.
     changed = int(((runs["commit"] != frozen.commit) | runs["dirty"].astype(bool)).sum())
     if changed and frozen.commit != "unknown":
         yield (
@@ -120,6 +126,7 @@ def _code(frozen: FrozenPlan, results: Results) -> Iterator[str]:
 def _unplanned(frozen: FrozenPlan, study: Study, looks: Sequence[Look]) -> Iterator[str]:
     """Yield a sentence if a study was looked at where its plan provides for no look."""
     planned = frozen.looks_of(study.name)
+    # A look at a part of the results is never planned: who sees them half way can stop when they please.
     unplanned = [look for look in looks if not (look.is_complete and look.seeds in planned)]
     if not unplanned:
         return

@@ -84,6 +84,7 @@ def variance_shares(study: Study, summary: StudySummary) -> VarianceShares:
     rows = []
     for row in summary.variants:
         changes = study.variant(row.variant).changes
+        # The reference is what others are shares of: its own share is one by definition and has no interval.
         share = UNKNOWN
         if row is not reference and _has_variance(row) and _has_variance(reference):
             share = variance_ratio([_variance(row)], row.estimate.n - 1, _variance(reference), reference.estimate.n - 1)
@@ -94,6 +95,7 @@ def variance_shares(study: Study, summary: StudySummary) -> VarianceShares:
 def _total(rows: Sequence[SourceVariance], reference: VariantSummary) -> Quantity:
     whole = next(source.sources for source in rows if source.row is reference)
     single = [source for source in rows if len(source.sources) == 1]
+    # Rows that vary two sources together would count what these do twice, and are in no sum.
     covered = [source.sources for source in single]
     # Each source once: with a source that has two rows, or none, the sum would be of something else.
     if len(set(covered)) < len(covered) or frozenset().union(*covered) != whole:
@@ -102,10 +104,12 @@ def _total(rows: Sequence[SourceVariance], reference: VariantSummary) -> Quantit
     if not _has_variance(reference) or not all(map(_has_variance, measured)):
         return UNKNOWN
     variances = [_variance(row) for row in measured]
+    # All complete rows have as many repeats as the plan asks for, so that the first one's number is that of all.
     return variance_ratio(variances, measured[0].estimate.n - 1, _variance(reference), reference.estimate.n - 1)
 
 
 def _has_variance(row: VariantSummary) -> bool:
+    # A training that never learned spreads by its failure, which would pass for a source of randomness.
     return row.complete and not row.unlearned and row.estimate.n > 1
 
 
@@ -116,6 +120,7 @@ def _variance(row: VariantSummary) -> float:
 def _sd(row: VariantSummary) -> Quantity:
     if not _has_variance(row):
         return UNKNOWN
+    # The chi-square interval of a spread of zero is a point: a certainty that a few equal values do not give.
     if row.estimate.no_spread:
         return Quantity(0.0)
     return Quantity(row.estimate.sd, *spread_range(row.estimate.sd, row.estimate.n - 1))

@@ -20,6 +20,7 @@ from reports.archive.listing import LARGEST, Listing
 
 _HEADER = b"PK\x03\x04"
 _LISTING_START = b'bundle.json{"about":'
+# The list ends with a line break, and the header of the next file follows at once.
 _LISTING_STOP = b"}\n" + _HEADER
 _SIZE_OFFSET = 22
 """The size of a file in its local header (APPNOTE 4.3.7)."""
@@ -64,6 +65,7 @@ class Bundle:
 
 def make_bundle(files: Mapping[str, bytes], about: Mapping[str, object]) -> bytes:
     """Return the bytes of the bundle of these files, `bundle.json` first and the others by name."""
+    # The order of a dictionary depends on how it was filled, and the bytes must depend on its content alone.
     ordered = {name: files[name] for name in sorted(files)}
     return layout.pack({listing.NAME: listing.listing_text(ordered, about), **ordered})
 
@@ -75,6 +77,7 @@ def read_bytes(path: Path) -> bytes:
         BundleError: If it cannot be read, or is larger than any bundle.
     """
     try:
+        # The size is asked of the file system first: what is too large must not be read to find that out.
         if path.stat().st_size > LARGEST:
             raise BundleError(f"{path} is larger than any bundle ({LARGEST >> 20:,} MiB). It is not read.")
         return path.read_bytes()
@@ -107,14 +110,17 @@ def check_bundle(path: Path) -> tuple[Bundle | None, tuple[str, ...]]:
     data = read_bytes(path)
     contents, text, problem = _find_listing(data)
     if contents is None:
+        # A damaged bundle and a file of another kind need different help: get a copy, or name the right file.
         if not data.startswith(_HEADER) and _LISTING_START not in data:
             return None, (f"the file is no bundle: it does not begin with {listing.NAME}.",)
         return None, (problem,)
     sizes = {listing.NAME: len(text), **contents.sizes}
     files = {}
+    # Places follow from the list, whose digest was checked, and never from the zip's own directory.
     for name, start in layout.offsets(sizes).items():
         files[name] = data[start : start + sizes[name]]
     bundle = Bundle(path, contents, hashlib.sha256(data).hexdigest(), len(data), _without_listing(files))
+    # Of the right length, every byte has its place; of another, files stand elsewhere and regions say nothing.
     if len(data) == layout.packed_size(sizes):
         return bundle, tuple(_changed_regions(data, files, contents, sizes))
     return bundle, tuple(_moved(data, contents, sizes))
@@ -132,6 +138,7 @@ def _find_listing(data: bytes) -> tuple[Listing | None, bytes, str]:
             return listing.read_listing(text), text, ""
         except BundleError as error:
             problems.append(str(error))
+    # The first candidate is where an undamaged bundle has its list, so that its problem is the one to tell.
     return None, b"", problems[0]
 
 
@@ -156,6 +163,7 @@ def _changed_regions(
         if hashlib.sha256(content).hexdigest() != contents.files[name].sha256:
             changed.append(name)
             yield f"{name} was changed: its SHA-256 is not that in {listing.NAME}"
+    # Packed anew, the file shows any change outside of contents: of times, permissions, comments, bytes between files.
     expected = layout.pack(files)
     if expected == data:
         return
@@ -179,6 +187,7 @@ def _moved(data: bytes, contents: Listing, sizes: Mapping[str, int]) -> Iterator
             lines = list(_unlike_listing(archive, contents))
     except Exception as error:  # zipfile raises whatever a broken file makes it stumble over
         lines = [f"the zip's directory cannot be read ({type(error).__name__})"]
+    # A file that somebody made may hold a million names.
     yield from lines[:_NAMED]
     if len(lines) > _NAMED:
         yield f"… and {len(lines) - _NAMED} more files"
@@ -186,6 +195,7 @@ def _moved(data: bytes, contents: Listing, sizes: Mapping[str, int]) -> Iterator
 
 def _unlike_listing(archive: zipfile.ZipFile, contents: Listing) -> Iterator[str]:
     names = archive.namelist()
+    # A zip may hold a name twice, of which programs unpack one or the other.
     for name in dict.fromkeys(names):
         if name not in contents.files and name != listing.NAME:
             yield f"{visible(name, lines=False)[:80]} was added"

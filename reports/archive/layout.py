@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 # The earliest that a zip can state (APPNOTE 4.4.6): the time of packing would make each bundle another file.
 _TIME = (1980, 1, 1, 0, 0, 0)
+# The version of the creating system would differ between Windows and Linux otherwise (APPNOTE 4.4.2).
 _UNIX = 3
 _PERMISSIONS = 0o100644
 _LOCAL_HEADER = 30
@@ -46,6 +47,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             entry = zipfile.ZipInfo(name, _TIME)
             entry.create_system = _UNIX
+            # Unix permissions are the upper two bytes of this field.
             entry.external_attr = _PERMISSIONS << 16
             archive.writestr(entry, content)
     return buffer.getvalue()
@@ -63,6 +65,7 @@ def offsets(sizes: Mapping[str, int]) -> dict[str, int]:
 
 def content_offset(name: str) -> int:
     """Return the number of bytes between the beginning of a file's local header and its content."""
+    # No extra field follows the name, as sizes and offsets stay below 4 GiB and no zip64 record is needed.
     return _LOCAL_HEADER + len(name)
 
 

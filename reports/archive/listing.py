@@ -22,6 +22,7 @@ NAME = "bundle.json"
 FORMAT = 1
 """Version of the layout, raised with each change: code that reads one format does not read another."""
 
+# Below 65,535, beyond which a zip needs the records of zip64, whose layout is another one.
 MOST_FILES = 50_000
 LARGEST = 1 << 30
 """Most bytes of a bundle, which is read into memory as a whole: 1 GiB."""
@@ -74,6 +75,7 @@ def listing_text(files: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
     listed = {}
     for name, file in files.items():
         listed[name] = {"size": len(file), "sha256": hashlib.sha256(file).hexdigest()}
+    # Canonical JSON sorts the files by name, which is also their order in the zip.
     content = {"format": FORMAT, "about": dict(about), "files": listed}
     return f"{canonical_json({**content, 'sha256': digest(content)})}\n".encode()
 
@@ -99,9 +101,11 @@ def read_listing(text: bytes) -> Listing:
         intact = sha256 == digest(content) and text == f"{canonical_json({**content, 'sha256': sha256})}\n".encode()
     except (ValidationError, ValueError, TypeError, RecursionError):
         raise BundleError(f"{NAME} is not laid out like the list of a bundle.") from None
+    # Equal content in another spelling is a change, too: a bundle of one content has one SHA-256.
     if not intact:
         raise BundleError(f"{NAME} was changed: its digest is not that of its content.")
     for name in parsed.files:
+        # A second list among the files could contradict the one that is read.
         if not _SAFE_NAME.fullmatch(name) or name == NAME:
             raise BundleError(f"{NAME} lists {name!r:.80}, which cannot be a file of a bundle.")
     return Listing(parsed.about, parsed.files, sha256)

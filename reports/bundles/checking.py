@@ -44,12 +44,14 @@ from reports.verify import (
 
 _ROUNDING = 1e-9
 """Relative difference of two numbers that another version of a library may make."""
+# The first signature is that of a file in the zip, the second that of an empty zip.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def is_bundle(path: Path) -> bool:
     """Return True if a file is a zip, or is called one, and so can be no report."""
     with path.open("rb") as file:
+        # By its content first: a bundle may have lost its ending on the way.
         return file.read(4) in _ZIP or path.suffix.lower() == ".zip"
 
 
@@ -85,6 +87,7 @@ def verify_bundle(path: Path, maker: Maker) -> Verification:
         ReportError: If its manifest or one of its reports cannot be read.
         AblationError: If it names something that is not known here: a plug-in, a setting of a later version.
     """
+    # Bytes come first: numbers that agree with a list that was edited would prove nothing.
     bundle, changed = check_bundle(path)
     if bundle is None or changed:
         return Verification(changed, ("nothing is computed again from a bundle that was changed",), is_readable=False)
@@ -188,10 +191,12 @@ def _file_differences(bundle: Bundle, again: Recomputed, *, is_same_code: bool) 
             unlike.append(name)
         elif name.endswith((".pdf", ".html")) and "/figures/" not in name:
             report = carried(content)
+            # The page that people read must rest on the manifest that was checked.
             if report.manifest != bundle.read(MANIFEST).decode("utf-8", "replace"):
                 lines.append(f"{name} carries another manifest than {MANIFEST}")
             if content != made[name]:
                 of_pages, unchecked = compare_pages(report, carried(made[name]), exactly=is_same_code)
+                # Pages look alike, and yet the bytes are others: something was changed that they do not show.
                 if not of_pages and not unchecked:
                     unlike.append(name)
                 elif is_same_code:
@@ -217,6 +222,7 @@ def _stem_and_formats(names: list[str]) -> tuple[str, list[str]]:
         if ending in FORMATS and "/" not in stem:
             formats[ending] = stem
     stems = set(formats.values())
+    # Two reports in one bundle would have one manifest for both.
     if len(stems) != 1:
         raise ReportError("the bundle does not hold one report. Make it again with `bundle`.")
     return stems.pop(), [name for name in FORMATS if name in formats]

@@ -34,6 +34,7 @@ REPORT_FOLDER = "report/"
 DATA_FILE, ENVIRONMENT_FILE, FROZEN_FILE, README_FILE = "data.json", "environment.json", "frozen.json", "README.txt"
 _CARRYING = ("pdf", "html")
 """The formats that carry a manifest."""
+# Words are looked for in text alone: a PDF's streams are compressed, and a hit in an image would mean nothing.
 _BINARY = (".pdf", ".png")
 _SHORTEST_WORD = 4
 
@@ -114,10 +115,12 @@ def pack_report(
     if not carrying:
         raise OptionError(f"a bundle needs {' or '.join(_CARRYING)} among its formats, as these carry the manifest.")
     if results is None:
+        # The command line has them with the looks and the frozen plans of the runs folder, which a store may lack.
         results = collect(plan, tracking_uri)
     stem = report_stem(plan)
     with tempfile.TemporaryDirectory(prefix="dyconv-bundle-") as folder:
         paths = make_report(plan, tracking_uri, formats, Path(folder), results=results, maker=maker, stem=stem)
+        # The manifest is taken out of the report itself, so that both cannot be of different results.
         manifest = carried(paths[carrying[0]].read_bytes()).manifest
         files = report_files(Path(folder))
     with open_store(tracking_uri) as store:
@@ -143,6 +146,7 @@ def pack_report(
         "runs": dict(sorted(Counter(f"{run.kind}, {run.status}" for run in runs).items())),
         "left_out": list(LEFT_OUT),
     }
+    # One more than the files: the list itself counts, too.
     return Packed(make_bundle(files, about), stem, len(runs), len(files) + 1, tuple(_revealing(files, words)))
 
 
@@ -162,6 +166,7 @@ def _revealing(files: Mapping[str, bytes], words: Iterable[str]) -> Iterator[str
         # Shorter names, such as /, stand in any text.
         if len(word) < _SHORTEST_WORD:
             continue
+        # As a whole word: a machine called node must not be found in every nodes.
         pattern = re.compile(rb"(?<!\w)" + re.escape(word.encode()) + rb"(?!\w)")
         names = [name for name, content in texts.items() if pattern.search(content)]
         if names:

@@ -21,6 +21,7 @@ from reports.collect.tracked_runs import TrackedRun
 from reports.content.plan_words import experiments_of
 
 _OWN_TAGS = "abl."
+# These tags of ours tell of a machine, a process on it or a folder; the others describe the run.
 _MACHINE_TAGS = frozenset({names.TAG_HOST, names.TAG_OWNER, names.TAG_HEARTBEAT, names.TAG_ARTIFACTS})
 _PATH_PARAMS = frozenset({"data.root"})
 
@@ -38,6 +39,7 @@ def packed_runs(plan: Plan, store: Store) -> list[TrackedRun]:
     """Return the runs of a plan's studies in a store, the newest first."""
     fingerprints = {node.fingerprint for node in plan.nodes}
     study_tags = [names.study_tag(study.name) for study in plan.studies]
+    # Trials of a tuning belong to the report whose values they chose, even if no study tag says so.
     groups = {entry.fingerprint for entry in plan.tuned.values()}
     runs = []
     for run in store.runs(experiments_of(plan)):
@@ -55,6 +57,7 @@ def run_files(plan: Plan, store: Store, runs: Sequence[TrackedRun]) -> dict[str,
         return dict(_files(store, run, with_profiles=with_profiles))
 
     files = {}
+    # The place in the store is packed as a number, since a bundle sorts its files by name.
     for order, (run, read_files) in enumerate(zip(runs, store.read_each(read, runs), strict=True)):
         files[member(run.run_id, RUN_FILE)] = _as_json(_packed(run, order).model_dump())
         files |= read_files
@@ -100,6 +103,7 @@ def _public_tags(run: TrackedRun) -> Iterator[tuple[str, str]]:
         if key == names.TAG_TUNED and run.kind == "study":
             # The folder of the tuned values, whose path names the user; the values are in the report's manifest.
             yield key, PurePath(value).name
+        # Tags of MLflow and of users stay out, whatever they are called: only ours are known to name nobody.
         elif (key.startswith(_OWN_TAGS) and key not in _MACHINE_TAGS) or key == names.TAG_PARENT:
             yield key, value
 

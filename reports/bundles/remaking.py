@@ -29,6 +29,7 @@ def remake_report(
         AblationError: If it names something that is not known here: a plug-in, a setting of a later version.
         OutputError: If the folder cannot be written.
     """
+    # A bundle that was changed makes no report: its numbers would look as if they had been checked.
     bundle = open_bundle(path)
     # For the whole time: a plan asks for the facts of its data when they are needed.
     with stated_facts(read_facts(bundle.read(DATA_FILE))):
@@ -36,6 +37,7 @@ def remake_report(
         address = bundle_address(path)
         # The report as of its time: with the launches, looks and computing that it stated.
         results, _, _ = as_of_then(collect(plan, address), stored)
+        # Reports of earlier versions state no computing, and theirs is made of the runs in the bundle.
         if "computing" in stored:
             results, _ = computing_of_then(results, stored["computing"])
         return make_report(plan, address, formats, folder, results=results, maker=maker, stem=stem)

@@ -62,6 +62,7 @@ def draw_nodes(plan: Plan, stored: Json, count: int, word: str = "") -> list[Nod
     trials = [node for key, node in plan.trials.items() if key in reported]
     if not trials:
         raise ReportError("nothing can be trained again: the report has no training that the code at hand knows.")
+    # The digest was fixed before the reader thought of a word, so that no author can choose the draw.
     order = _Order(word, str(stored.get("sha256")))
     nodes: list[Node] = []
     for trial in sorted(trials, key=order.of)[:count]:
@@ -70,6 +71,7 @@ def draw_nodes(plan: Plan, stored: Json, count: int, word: str = "") -> list[Nod
         for key, node in plan.evaluations.items():
             if key in reported and node.checkpoint == trial.fingerprint:
                 evaluations.append(node)
+        # One is enough to check that the network is evaluated in the same way.
         nodes += sorted(evaluations, key=order.of)[:1]
     return nodes
 
@@ -107,6 +109,7 @@ def _tracked(store: Store, run: TrackedRun) -> Measurement:
         digests[WEIGHTS] = weights
     if names.TAG_CORRECTNESS in run.tags:
         digests[CORRECT_IMAGES] = run.tags[names.TAG_CORRECTNESS]
+    # Evaluations have one value of each metric, which is among the metrics already.
     curves = histories(store, run) if run.kind == "trial" else {}
     return Measurement(run.metrics, curves, digests, json_object(run.tags.get(names.TAG_VERSIONS)))
 
@@ -119,6 +122,7 @@ def measurement_differences(title: str, reported: Measurement, again: Measuremen
             yield f"{title}, {name}: {value!r} in the report, {value_again!r} here{_distance(value, value_again)}"
     for name in _compared(reported.histories, again.histories):
         yield from _course_differences(f"{title}, {name}", reported.histories.get(name), again.histories.get(name))
+    # Digests come last: of two different trainings they say only that, and metrics say by how much.
     for name in dict.fromkeys([*reported.digests, *again.digests]):
         digest, digest_again = reported.digests.get(name, "nothing"), again.digests.get(name, "nothing")
         if digest != digest_again:
@@ -158,6 +162,7 @@ def _value(metrics: Mapping[str, float], name: str) -> float | None:
 
 def _same(value: float | None, value_again: float | None) -> bool:
     if value is None or value_again is None:
+        # Both must lack it: a metric that one side has alone is a difference.
         return value is value_again
     # What is not a number is the same on both sides if neither is one.
     return value == value_again or (math.isnan(value) and math.isnan(value_again))
@@ -176,6 +181,7 @@ def _course_differences(
     if reported is None or again is None:
         yield f"{name} over the epochs: only {'here' if reported is None else 'in the report'}"
         return
+    # An epoch of one side alone differs without a distance, so that the largest of none is zero.
     differing, distances = [], [0.0]
     for epoch in sorted(reported.keys() | again.keys()):
         value, value_again = _value_at(reported, epoch), _value_at(again, epoch)

@@ -38,6 +38,7 @@ def environment(results: Results) -> dict[str, Any]:
             distributions.setdefault(str(name), distribution.version)
     measured: dict[str, int] = {}
     for versions in results.runs["versions"]:
+        # Thousands of runs were measured on a few kinds of machine, which are counted rather than listed.
         kind = json.dumps(versions, sort_keys=True)
         measured[kind] = measured.get(kind, 0) + 1
     return {
@@ -54,6 +55,7 @@ def data_sets(plan: Plan) -> dict[str, Any]:
     """Return the digest of each data set of a plan, and its facts, from which the plan can be made without the data."""
     stated: dict[tuple[str, bool], DatasetFacts] = {}
     for node in plan.nodes:
+        # A network from elsewhere needs the test split alone, whose facts may be known without those of the rest.
         stated.setdefault((node.spec.data.name, isinstance(node.spec.data, MeasuredData)), node.spec.data.facts)
     facts = []
     for (_, test_only), data_facts in sorted(stated.items()):

@@ -104,6 +104,7 @@ def _claims(plan: Plan, claims: Sequence[JudgedClaim]) -> ChecklistEntry:
 
 def _planning(plan: Plan, results: Results) -> ChecklistEntry:
     name, question = "Planning", "Was this planned before it was run? (not an item of NeurIPS)"
+    # No plan at all is a no, while a plan with deviations is still a plan.
     frozen = frozen_of(results)
     if frozen is None:
         return ChecklistEntry(name, question, "no", f"{NOT_FROZEN[0].upper()}{NOT_FROZEN[1:]}.")
@@ -125,6 +126,7 @@ def _limitations(plan: Plan, results: Results) -> ChecklistEntry:
 
 
 def _reproducibility(plan: Plan, results: Results) -> ChecklistEntry:
+    # Counted networks are cells of another table, and a reader needs them, too.
     statuses = [*results.cells["status"], *results.costs["status"]]
     missing = len(statuses) - statuses.count(FINISHED)
     runs, without_code = len(results.runs), _without_code(results)
@@ -225,6 +227,7 @@ def _significance(plan: Plan, summaries: Sequence[StudySummary]) -> ChecklistEnt
         f"(level {100 * primary_level(plan):.2f} %)."
     )
     answer: Answer = "yes"
+    # An interval over images or two seeds is correct, and yet silent about other trainings.
     if any(study.trains_nothing or repeats_of(plan, study) < FEW_SEEDS for study in measured):
         answer = "partly"
         grounds += " Of what other trainings would have given, that says almost nothing."
@@ -255,6 +258,7 @@ def _resources(results: Results) -> ChecklistEntry:
     if unrecorded or untimed:
         answer = "partly"
         sentences.append(f"{unrecorded:,} runs recorded no machine, {untimed:,} no time.")
+    # A time without any machine answers no question about resources.
     if unrecorded == len(counted):
         answer = "no"
     question = "Is it said on what machines, with how much memory and in what time, failed runs included?"
@@ -280,6 +284,7 @@ def _machines(runs: Sequence[AccountedRun]) -> Iterator[str]:
 
 def _times(runs: Sequence[AccountedRun]) -> Iterator[str]:
     """Yield a sentence on the device time of a single training."""
+    # Trainings only: with evaluations among them a median would describe neither.
     seconds = sorted(run.seconds for run in runs if run.kind == "trial" and run.seconds is not None)
     if seconds:
         shortest, longest = measured_duration(seconds[0]), measured_duration(seconds[-1])

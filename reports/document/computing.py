@@ -32,6 +32,7 @@ _OUTCOME_TITLES: dict[Outcome, str] = {
     "aborted": "aborted",
     "running": "not ended",
 }
+# The settings of these runs are proposed by an optimiser, so that none of them is a cell of a table.
 _PROPOSED = ("tuning", "search")
 _AMOUNTS = ("runs", "attempts", "device time", "share")
 _DEFINITIONS = (
@@ -50,6 +51,7 @@ _LIMITS = (
 
 def computing_fact(computing: Computing) -> str:
     """Return the computing in a line: the report's runs, all runs, and the number of those that it does not count."""
+    # The time of what was not counted stands beside the report's own, as leaving it out flatters a method.
     words = f"{_time(computing.counted)} in this report's runs; {_time(computing.runs)} in all"
     counts = []
     for number, label in _uncounted(computing):
@@ -115,6 +117,7 @@ def sum_words(computing: Computing) -> str:
 def energy_words(results: Results) -> str:
     """Return the sentences on the energy of the launches behind the report, as far as their machines tell it."""
     launches = results.launches
+    # A launch without a counter is not one without energy, so that both numbers of launches are told.
     counted = [launch for launch in launches if launch.energy is not None]
     if not counted:
         return f"Not told by the machines of the launches on record ({len(launches)})."

@@ -35,6 +35,7 @@ def protocol_facts(plan: Plan, results: Results) -> Iterator[tuple[str, str]]:
             yield "Planned", f"{count} {plural(count, 'deviation')} from the plan ({identity}), listed below"
         else:
             yield "Planned", f"as planned ({identity})"
+    # One report looks at all of its studies at one moment, which is one look for a reader.
     looks = sorted({look.when for look in results.looks})
     if looks:
         yield "Looks", f"{len(looks)} {plural(len(looks), 'look')} at the results, the first {moment(looks[0])}"

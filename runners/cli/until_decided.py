@@ -53,19 +53,23 @@ class SeenResults:
             ReportError: If it holds no finished run of the plan.
         """
         results = collect(plan, uri)
+        # The same code judges the report, so that a look and the report cannot disagree.
         judged = verdicts(plan, summarize(plan, results))
+        # Studies without looks keep their seeds: their claims are judged in the report and add none.
         primary = tuple(claim for claim in judged if claim.rank == "primary" and _has_looks(plan, claim))
         return cls(plan, results, primary)
 
     @property
     def next_seeds(self) -> dict[str, int]:
         """The seeds at the next look of each study with a primary claim that lacks seeds, in the order of the plan."""
+        # A study with several inspected networks goes on as long as one of its claims lacks seeds.
         undecided = {claim.study for claim in self.claims if claim.lacks_seeds}
         seeds: dict[str, int] = {}
         for study in self.plan.studies:
             request = self.plan.request
             further = [look for look in request.looks_of(study) if look > request.seeds_of(study)]
             if study.name in undecided and further:
+                # The next look and no other: one that was skipped would have spent its error for nothing.
                 seeds[study.name] = further[0]
         return seeds
 
@@ -132,6 +136,7 @@ def add_seeds(
     """
     summary = first
     further: list[Summary] = []
+    # Missing repeats would make a verdict depend on what failed.
     while _is_whole(summary):
         try:
             seen = SeenResults.of(plan, selection.tracking_uri)
@@ -143,13 +148,16 @@ def add_seeds(
             print_lines(["No study has a primary claim that more seeds could decide: no seeds are added."])
             break
         print_lines(seen.lines())
+        # The look is recorded after it was printed and before it is acted upon: somebody has seen it by now.
         record_looks(selection.runs_dir, looks_at(plan, seen.results, time.time()))
         if not seen.next_seeds:
             break
+        # Decided studies are named with their seeds, too: otherwise they would fall back to those of the first look.
         seeds = {study.name: plan.request.seeds_of(study) for study in plan.studies if not study.trains_nothing}
         selection = replace(selection, seeds_by_study=seeds | seen.next_seeds)
         next_plan = find_plan(selection)
         try:
+            # The step is checked as a whole, since a look at a part of its seeds was not planned.
             hours.check(next_plan)
         except BudgetError as error:
             print_lines([f"No further look: {error}"])

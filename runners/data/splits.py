@@ -164,10 +164,13 @@ def drawn_validation(
         (N,) and (V,) positions, counted through the training images and then the validation images.
     """
     count = len(train_labels)
+    # The test images take no part: a result must be on the same test split under every seed.
     labels = np.concatenate([train_labels, validation_labels])
+    # A key of its own: under one seed the draw must not follow the order or the initial weights.
     key = derive_key("validation split", seed)
     validation = balanced_choice(labels, len(validation_labels), key, num_classes)
     leaving = validation[validation < count]
+    # As many enter as leave, since the validation split keeps its size.
     entering = np.setdiff1d(np.arange(count, len(labels)), validation)
     # Both in the order of their classes, so that the partners are of one class where the classes have equal numbers.
     leaving = leaving[np.argsort(labels[leaving], kind="stable")]

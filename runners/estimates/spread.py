@@ -24,6 +24,7 @@ six networks of *temperature*, whose accuracies vary by 0.51, differ by 0.51 · 
 measurements, and the numbers of `smoke` mean nothing.
 """
 
+# Two seeds give a spread at all; it is crude, but it is of this very contrast.
 _FEWEST_SEEDS = 2
 
 
@@ -59,6 +60,7 @@ def spread_of(plan: Plan, states: StateStore, study: Study, contrast: Contrast, 
         if sd > 0:
             return Spread(sd, f"measured with {len(differences)} seeds here", rows)
     preset = plan.request.preset.name
+    # Evaluations of one checkpoint have no typical spread, and an override may change any.
     is_typical = rows and study.metric in (TEST_TOP1, VAL_TOP1) and not plan.request.overrides
     if is_typical and contrast.worse and preset in TYPICAL:
         # The mean of several rows varies less: by the root of the variance that is left of each side.
@@ -72,9 +74,11 @@ def _rows_apart(plan: Plan, study: Study, network: str) -> int:
     trainings: set[str] = set()
     nodes: set[str] = set()
     for variant in study.variants:
+        # The first seed is enough: rows that share a training share it at every seed.
         for cell in plan.cells_of_row(study.name, network, variant.name)[:1]:
             nodes.add(cell.fingerprint)
             trainings.add(plan.node(cell.fingerprint).training.fingerprint)
+    # Two evaluations of one training move together, so that the table says nothing of their difference.
     if len(trainings) < len(nodes):
         return 0
     return len(trainings)
@@ -107,6 +111,7 @@ def _values(
 
 
 def _value(plan: Plan, states: StateStore, study: Study, cell: Cell) -> float | None:
+    # Asking the plan first saves reading a file per cell of a study that was never run.
     if cell.fingerprint not in plan.done:
         return None
     result = states[cell.fingerprint].result()

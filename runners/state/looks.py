@@ -34,6 +34,7 @@ def record_looks(runs_dir: Path, looks: Iterable[Look]) -> None:
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}.", error.errno) from None
     for look in looks:
+        # The digest in the name makes the second look at one state find the file of the first.
         write_json_once(folder / f"{slug(look.study)}-{look.digest[:_DIGITS]}.json", look.as_mapping())
 
 

@@ -10,6 +10,7 @@ from ablations.planning.plan import Plan
 from reports.collect.computing.accounted import KINDS, AccountedRun, Computing, Outcome
 from reports.collect.tracked_runs import TrackedRun, integer, json_object
 
+# Only these kinds use the devices that their settings ask for.
 _TRAININGS = frozenset({"trial", "tuning", "search"})
 _LONGEST_SECONDS = 1e9
 _MOST_BYTES = 2**60
@@ -28,6 +29,7 @@ def account(plan: Plan, tracked: Iterable[TrackedRun], counted: Collection[str])
     """
     tags = {names.study_tag(study.name) for study in plan.studies}
     fingerprints = {node.fingerprint for node in plan.nodes}
+    # Trials of a tuning are tagged with their group and not with the studies that use its values.
     tunings = {entry.fingerprint for entry in plan.tuned.values()}
     runs = []
     for run in tracked:
@@ -60,6 +62,7 @@ def _accounted(run: TrackedRun, counted: Collection[str]) -> AccountedRun:
 
 
 def _outcome(run: TrackedRun, counted: Collection[str]) -> Outcome:
+    # Being in the report comes first: a run that was superseded after it was read still gave its number.
     if run.run_id in counted:
         return "counted"
     # A run that was done anew may have failed before: what it was replaced by counts more.
@@ -85,6 +88,7 @@ def _wall_seconds(run: TrackedRun) -> float | None:
     candidates = [run.value(names.ATTEMPT_SECONDS), run.value(names.SECONDS)]
     known = [seconds for seconds in candidates if 0 <= seconds < _LONGEST_SECONDS]
     if known:
+        # The sum holds the time of the result if it is up to date; if not, the longer one is the better bound.
         return max(known)
     # From the first attempt to the end, with the time between attempts. A run without an end has no length.
     if run.status in ("failed", "killed") and run.ended > run.began:

@@ -60,6 +60,7 @@ class AccountedRun:
         Raises:
             TypeError, KeyError, ValueError, OverflowError: If the values are no run.
         """
+        # Unknown is not zero: a sum over runs must be able to say that times are missing.
         seconds = values["seconds"]
         run = cls(
             run_id=run_id,
@@ -122,11 +123,13 @@ class Computing:
             current = tracked.get(run_id)
             if current is None:
                 gone += 1
+            # A run that went on has another time for a good reason, which is no difference.
             elif (current.outcome, current.ended) != (run.outcome, run.ended):
                 changed += 1
             else:
                 run = current
             runs.append(run)
+        # The newest run in the report stands for its date, and is of the same clocks as the others.
         newest = max((run.ended for run in runs), default=0)
         unlisted = 0
         for run in self.runs:
@@ -138,6 +141,7 @@ class Computing:
 
 def total_seconds(runs: Iterable[AccountedRun]) -> float:
     """Return the device seconds of some runs; a run of unknown time adds none."""
+    # An exact sum does not depend on the order, in which two stores may list the same runs differently.
     return math.fsum(run.seconds or 0.0 for run in runs)
 
 

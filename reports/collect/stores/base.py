@@ -30,6 +30,7 @@ class RunQuery:
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Return True if a run with these tags is asked for."""
+        # MLflow leaves out runs without the tag, with != too, and a bundle must match the same ones.
         return self.tag in tags and (tags[self.tag] != self.value) == self.differs
 
 

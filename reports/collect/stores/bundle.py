@@ -21,6 +21,7 @@ from reports.collect.tracked_runs import TrackedRun
 
 RUN_FILE, HISTORY_FILE = "run.json", "history.json"
 _FOLDER = "runs"
+# JSON has no integers as keys, and this makes steps of the texts.
 _HISTORY = TypeAdapter(dict[str, dict[int, float]])
 
 
@@ -52,7 +53,9 @@ class PackedRun(BaseModel):
             run_id=self.run_id,
             name=self.name,
             experiment=self.experiment,
+            # Ids of experiments are those of one store, so that the name stands for them here.
             experiment_id=self.experiment,
+            # Files are found by the run's id in the bundle, and an address would name a folder of the machine.
             artifact_uri="",
             status=self.status,
             deleted=False,
@@ -115,6 +118,7 @@ class BundleStore(Store):
 
     def history(self, run: TrackedRun, metric: str) -> Mapping[int, float]:
         """Return the values of a metric by step."""
+        # Tunings and failed runs are packed without their course, which is then empty and no error.
         name = member(run.run_id, HISTORY_FILE)
         if name not in self._bundle:
             return {}

@@ -18,6 +18,7 @@ _ENDING = ".zip"
 
 def bundle_address(path: Path) -> str:
     """Return the address of the bundle in a file, whatever its name."""
+    # With the scheme, a bundle keeps its kind even if its file has another ending.
     return f"{_SCHEME}{path}"
 
 
@@ -25,6 +26,7 @@ def bundle_path(address: str) -> Path | None:
     """Return the path of the bundle that an address names, or `None` if it names another kind of store."""
     if address.startswith(_SCHEME):
         return Path(address.removeprefix(_SCHEME))
+    # A server or a data base may have a name that ends in .zip, but these have a scheme.
     if address.lower().endswith(_ENDING) and "://" not in address and not is_sqlite(address):
         return Path(address)
     return None

@@ -23,6 +23,7 @@ def terms_table(study: Study, result: FactorialSummary) -> Table:
     """Return a row per effect, main effects first: its interval, degrees of freedom and p-values."""
     rows: list[TableRow] = []
     rules = []
+    # Effects come by their order, so that a rule stands where it rises.
     previous = result.effects[0].aliases.order
     for effect in result.effects:
         if effect.aliases.order != previous:

@@ -72,6 +72,7 @@ def work_table(study: Study, plan: Plan, result: FactorialSummary) -> Table:
         )
     total: TableCell = Missing()
     if result.has_shares:
+        # The whole is 100 % of itself by definition, which needs no interval.
         total = Interval(100, None, None, decimals=0)
     rows.append(
         (

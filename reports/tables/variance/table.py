@@ -48,6 +48,7 @@ def variance_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         rows.append((*labels, *measured, _cell(source.sd, wording.decimals + 1), share))
     columns = [Column(heading) for heading in study.columns or ("varied",)]
     if shares.total.is_known:
+        # The sum has neither a mean nor repeats of its own.
         blank = text_cells(*[""] * (len(columns) - 1), "", "", "")
         rows.append((Text(_SUM), *blank, _cell(shares.total, SHARE_DECIMALS)))
     measured_words, reference = capitalized(STUDY_METRICS[study.metric]), short_titles(study)[study.reference]

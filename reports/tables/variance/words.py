@@ -24,6 +24,7 @@ VARIANCES = (
 
 def width_words(repeats: int) -> str:
     """Return how well so many repeats know a share: the interval around a share of 1."""
+    # Both ends are multiples of the ratio that depend on the repeats alone, so that one example tells all.
     around_one = variance_ratio([1.0], repeats - 1, 1.0, repeats - 1)
     low, high = number(around_one.low, SHARE_DECIMALS), number(around_one.high, SHARE_DECIMALS)
     return (

@@ -38,6 +38,7 @@ class FrozenOptions:
             return selection
         content = read_frozen(self.frozen).content
         request = content["request"]
+        # What the user says wins over the file, and departures are told as such.
         if not selection.is_named:
             selection = replace(selection, studies=tuple(content["named"]))
         if not selection.is_scaled:
@@ -64,6 +65,7 @@ class FrozenOptions:
                 f"{self.frozen} was frozen for {', '.join(chosen.studies)} at preset "
                 f"{chosen.content['request']['preset']}, which is something else. Name its studies, or none."
             )
+        # The chosen one may lie in the folder as well; results keep each plan once.
         return [*in_folder, chosen]
 
 
@@ -84,6 +86,7 @@ def tell_frozen(plan: Plan, frozen: Sequence[FrozenPlan]) -> None:
     """Print whether a plan is the one that was frozen, and each point in which it departs from it."""
     if not frozen:
         return
+    # The report is held against the newest one, and so is what is told here.
     newest = max(frozen, key=lambda candidate: candidate.frozen_at)
     differences = newest.differences(plan)
     identity = f"frozen {newest.when}, SHA-256 {newest.digest[:SHORT]}"

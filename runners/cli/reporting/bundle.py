@@ -30,6 +30,7 @@ class BundleOptions:
     output: Path | None
 
     def __post_init__(self) -> None:
+        # A wrong name is an error before minutes are spent on the report.
         parse_formats(self.formats)
         # By its ending `report`, `compare` and other programs know what it is.
         if self.output is not None and not self.output.is_dir() and self.output.suffix.lower() != _ENDING:

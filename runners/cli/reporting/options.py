@@ -27,6 +27,7 @@ class RetrainOptions:
     device: str | None
 
     def __post_init__(self) -> None:
+        # Silently ignored, they would let a reader believe that something was trained again.
         if not self.retrain and (self.draw or self.device):
             raise click.UsageError("--draw and --device are about --retrain: how many trainings?")
 

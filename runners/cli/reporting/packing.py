@@ -36,6 +36,7 @@ def pack(
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
     # Whoever packs a report may read it, so that this is a look at the results, too.
     results = with_protocol(collect(plan, uri), plan, runs_dir, frozen.plans(plan, selection))
+    # These name the user and the machine; whoever publishes a bundle wants to know if one of them got in.
     words = (str(Path.home()), str(runs_dir.absolute()), socket.gethostname())
     packed = pack_report(plan, uri, formats, running_code(), words, results=results)
     path = path_of(runs_dir, packed.stem)

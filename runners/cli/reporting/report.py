@@ -56,6 +56,7 @@ def _report_again(path: Path, selection: Selection, report: ReportOptions, froze
     Raises:
         OptionError: If options say what the bundle itself says.
     """
+    # Anything beyond these would contradict the bundle, which states its own request.
     bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
     if selection != bare or frozen.frozen is not None:
         raise OptionError(

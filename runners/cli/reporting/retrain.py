@@ -51,14 +51,17 @@ def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, .
     else:
         manifest = read_report(file).manifest
     stored = read_manifest(manifest)
+    # The draw comes before anything is trained, and depends on the report and the reader's word alone.
     nodes = draw_nodes(_plan(stored), stored, options.retrain or 0, options.draw)
     with open_store(uri) as store:
         reported = tracked_measurements(store, stored, nodes)
     count = 0
     with tempfile.TemporaryDirectory(prefix="dyconv-retrain-") as folder:
+        # One folder for all nodes, as an evaluation needs the checkpoint that was trained just before.
         states = StateStore(Path(folder) / "state")
         for node in nodes:
             expected = reported[node.fingerprint]
+            # The number of threads decides the order of sums, and with it the last bits.
             device, threads = options.device or _device(expected), _threads(expected)
             title = visible(node.title, lines=False)
             print_lines([f"running again: {title} (device {device}, CPU threads: {threads})"])
@@ -79,6 +82,7 @@ def _plan(stored: Json) -> Plan:
 
 def _device(reported: Measurement) -> str:
     """Return the kind of device that a run had; which of several GPUs it was does not matter."""
+    # Without a GPU here it runs on the CPU, and a difference is then put down to the machine.
     return "auto" if reported.versions.get("device", "cpu").startswith("cuda") else "cpu"
 
 
@@ -113,6 +117,7 @@ def _measurement(state: NodeState, reported_weights: str | None) -> Measurement:
     if correctness is not None:
         digests[CORRECT_IMAGES] = correctness["sha256"]
     versions = {**result.get("versions", {}), "device": result.get("device", "unknown")}
+    # The result wins over the last event, as it does where runs are tracked.
     return Measurement(metrics | result["metrics"], histories, digests, versions)
 
 

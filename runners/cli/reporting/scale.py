@@ -36,8 +36,10 @@ def as_reported(selection: Selection) -> tuple[Selection, Plan]:
     prepare_store(uri)
     if not is_scaled and not is_last_run:
         selection = as_last_report(selection)
+    # From here on, messages that suggest a command name the studies and the scale that were meant.
     complete_invocation(**selection.as_options())
     plan = find_plan(selection)
+    # Without the record of the last run, for example on another machine, the store knows how far the seeds had come.
     if selection.until_decided and not selection.seeds_by_study:
         plan = _as_last_looked_at(plan, selection)
     return selection, plan

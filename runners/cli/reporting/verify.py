@@ -34,6 +34,7 @@ def verify(selection: Selection, retraining: RetrainOptions, *, file: Path, uri:
     The PDF and the HTML page carry a manifest of their runs; a bundle (`bundle`) holds the runs themselves, and each of
     its bytes is checked. Exit code 1 says that something differs.
     """
+    # Plug-ins come first: a manifest may name layers or data sets that only they register.
     plugins = selection.load_plugins()
     store = uri or selection.tracking_uri
     from reports.bundles.checking import verify_file

@@ -83,6 +83,7 @@ def write_report(
         )
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
         claims, canary_rows = verdicts(plan, summaries), canaries(plan, results)
+        # The store keeps the frozen plans with the report, as the runs folder may be lost or be on another machine.
         kept = list(files.values()) + write_frozen_plans(results, RunsFolder(runs_dir).frozen)
         frozen_plan = frozen_of(results)
         for study, summary in zip(plan.studies, summaries, strict=True):
@@ -121,6 +122,7 @@ def with_protocol(results: Results, plan: Plan, runs_dir: Path, frozen: Sequence
     """Record a look at the results now, and return them with all looks and frozen plans that are known."""
     earlier = recorded_looks(runs_dir, [study.name for study in plan.studies])
     results = results.with_looks(earlier).with_looks(looks_at(plan, results, time.time()))
+    # Looks from the store are written down here as well, so that they outlive it.
     record_looks(runs_dir, results.looks)
     return results.with_frozen(frozen)
 
@@ -129,6 +131,7 @@ def write_frozen_plans(results: Results, folder: Path) -> list[Path]:
     """Write the frozen plans of a report into one file, for the store, and return its path; none if there is none."""
     if not results.frozen:
         return []
+    # Not among the plans: every JSON file of their folder is read as one plan, and this is a list of them.
     path = folder / ".store" / FROZEN_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [frozen.content for frozen in results.frozen])
