@@ -230,6 +230,9 @@ class Study(Frozen):
                 reason = f"the study compares variances, and {field} is about the means of its rows. Leave it out."
                 raise MisplacedError((field,), reason)
         together = varied_sources({**self.baseline, **self.variant(self.reference).changes})
+        if not together:
+            reason = f"the reference {self.reference!r} fixes every source of randomness, so that nothing varies in it."
+            raise MisplacedError(("reference",), reason)
         for index, variant in enumerate(self.variants):
             for key in variant.changes:
                 if key not in SOURCES:

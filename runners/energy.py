@@ -120,6 +120,10 @@ class Meter:
             return
         for name, reading in readings.items():
             counted = reading.joules - self._last[name].joules
+            if counted < 0 and math.isinf(reading.range_joules):
+                # A counter without an end fell, for example as its driver was loaded anew: what it counted is lost.
+                self._is_whole = False
+                return
             if counted < 0:
                 # It began at 0 again, once at most: that is what polling is for.
                 counted += reading.range_joules

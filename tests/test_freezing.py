@@ -91,9 +91,10 @@ def test_a_frozen_plan_from_its_first_run_to_each_deviation(
     assert f"A copy of a frozen plan was edited: its SHA-256 {digest[:12]} is not that of its content." in first_page()
     assert "Study mine was changed after freezing: size_of_interest was 1.0, is 0.5." in first_page()
 
-    # The store has the plan as it was, also for a folder that has lost its file.
+    # The store has the plan as it was, and the edited copy, also for a folder that has lost its file.
     frozen_file().unlink()
     assert invoke("report", study, "--preset", "smoke")[0] == 0
+    assert f"A copy of a frozen plan was edited: its SHA-256 {digest[:12]} is not that of its content." in first_page()
     assert "Study mine was changed after freezing: size_of_interest was 1.0, is 0.5." in first_page()
 
 

@@ -49,6 +49,21 @@ class _Stopping(TypedDict):
     looks: NotRequired[dict[str, Annotated[list[int], Field(min_length=1)]]]
 
 
+class _Named(TypedDict):
+    name: str
+
+
+class _Request(TypedDict):
+    """What of the request is read without making the plan."""
+
+    preset: str
+    overrides: dict[str, Any]
+    seeds: int | None
+    canary: bool
+    tuned: list[Any] | None
+    studies: list[_Named]
+
+
 class _Content(TypedDict):
     """The content of the file."""
 
@@ -57,7 +72,7 @@ class _Content(TypedDict):
     commit: str
     modified: bool
     named: list[str]
-    request: dict[str, Any]
+    request: _Request
     primary_claims: list[_Claim]
     stopping: _Stopping
     cells: list[tuple[str, str, str, int, str]]
@@ -218,8 +233,9 @@ class FrozenPlan:
     def _of_studies(self, plan: Plan) -> Iterator[str]:
         frozen = {study["name"]: study for study in self.content["request"]["studies"]}
         current = {study["name"]: study for study in request_data(plan)["studies"]}
-        for name in frozen.keys() - current.keys():
-            yield f"Study {name} was planned and is not reported here."
+        for name in frozen:
+            if name not in current:
+                yield f"Study {name} was planned and is not reported here."
         for name in current:
             if name not in frozen:
                 yield f"Study {name} is not part of the frozen plan: its results are exploratory."
@@ -280,7 +296,8 @@ def _changes(frozen: Any, current: Any, name: str = "") -> Iterator[str]:
     """Yield the differences of two values, each by the names on the way to it."""
     if isinstance(frozen, Mapping) and isinstance(current, Mapping):
         # In the order of the files and not of a set: sentences of a report must not change from process to process.
-        for key in dict.fromkeys([*frozen, *current]):
+        # Sorted: the copy in a store lists its keys in another order than the file.
+        for key in sorted({*frozen, *current}):
             if frozen.get(key) != current.get(key):
                 yield from _changes(frozen.get(key), current.get(key), f"{name}.{key}" if name else str(key))
     # Lists of different lengths have no partners item by item, and are shown as a whole.
@@ -299,7 +316,7 @@ def _change(name: str, frozen: Any, current: Any) -> str:
 def _words(value: Any) -> str:
     if value is None:
         return "not set"
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     if len(text) > 60:
         return f"{text[:59]}…"
     return text

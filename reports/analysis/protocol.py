@@ -104,7 +104,8 @@ def _before(frozen: FrozenPlan, results: Results) -> Iterator[str]:
     """Yield a sentence if runs had ended when the plan was frozen, so that their results could be known."""
     # MLflow has milliseconds, a frozen plan has seconds.
     ended = results.runs["ended"] / 1000
-    early = int((ended < frozen.frozen_at).sum())
+    # The time of freezing is in whole seconds, and a run of that very second counts as one from before.
+    early = int((ended < frozen.frozen_at + 1).sum())
     if early:
         yield (
             f"{early} of the {len(ended)} runs behind this report had ended before the plan was frozen: their results "

@@ -101,7 +101,7 @@ def _total(rows: Sequence[SourceVariance], reference: VariantSummary) -> Quantit
     if len(set(covered)) < len(covered) or frozenset().union(*covered) != whole:
         return UNKNOWN
     measured = [source.row for source in single]
-    if not _has_variance(reference) or not all(map(_has_variance, measured)):
+    if not measured or not _has_variance(reference) or not all(map(_has_variance, measured)):
         return UNKNOWN
     variances = [_variance(row) for row in measured]
     # All complete rows have as many repeats as the plan asks for, so that the first one's number is that of all.

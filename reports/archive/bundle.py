@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,13 +195,14 @@ def _moved(data: bytes, contents: Listing, sizes: Mapping[str, int]) -> Iterator
 
 
 def _unlike_listing(archive: zipfile.ZipFile, contents: Listing) -> Iterator[str]:
-    names = archive.namelist()
+    # Counted once: somebody may have packed a million names.
+    names = Counter(archive.namelist())
     # A zip may hold a name twice, of which programs unpack one or the other.
-    for name in dict.fromkeys(names):
+    for name, count in names.items():
         if name not in contents.files and name != listing.NAME:
             yield f"{visible(name, lines=False)[:80]} was added"
-        elif names.count(name) > 1:
-            yield f"{name} is there {names.count(name)} times"
+        elif count > 1:
+            yield f"{name} is there {count} times"
     for name, file in contents.files.items():
         if name not in names:
             yield f"{name} was removed"

@@ -44,6 +44,8 @@ from reports.verify import (
 
 _ROUNDING = 1e-9
 """Relative difference of two numbers that another version of a library may make."""
+_ZERO = 1e-12
+"""Difference of two numbers of which one is 0, to which no difference is small relatively."""
 # The first signature is that of a file in the zip, the second that of an empty zip.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -145,7 +147,7 @@ def _section_differences(
     lines, others = [], 0
     for name, value, value_again in _leaves(stored.get(section), computed[section], section):
         numbers = isinstance(value, int | float) and isinstance(value_again, int | float)
-        if numbers and math.isclose(value, value_again, rel_tol=_ROUNDING):
+        if numbers and math.isclose(value, value_again, rel_tol=_ROUNDING, abs_tol=_ZERO):
             continue
         # Words of the document may be worded anew; all else is data, of which a later version may have more.
         is_difference = numbers if section == "document" else value is not None and value_again is not None

@@ -167,10 +167,14 @@ def _revealing(files: Mapping[str, bytes], words: Iterable[str]) -> Iterator[str
         if len(word) < _SHORTEST_WORD:
             continue
         # As a whole word: a machine called node must not be found in every nodes.
-        pattern = re.compile(rb"(?<!\w)" + re.escape(word.encode()) + rb"(?!\w)")
+        # In JSON letters beyond ASCII stand as escapes.
+        spellings = {word.encode(), json.dumps(word)[1:-1].encode()}
+        alternatives = b"|".join(map(re.escape, sorted(spellings)))
+        pattern = re.compile(rb"(?<!\w)(?:" + alternatives + rb")(?!\w)")
         names = [name for name, content in texts.items() if pattern.search(content)]
         if names:
-            more = f" and {len(names) - 1} other files" if len(names) > 1 else ""
+            others = len(names) - 1
+            more = f" and {others} {plural(others, 'other file')}" if others else ""
             yield f"{word} stands in {names[0]}{more}"
 
 

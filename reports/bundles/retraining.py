@@ -28,7 +28,7 @@ WEIGHTS, CORRECT_IMAGES = "weights", "correct images"
 _DECISIVE = ("processor", "instructions", "threads", "gpu", "torch", "kernels", "numpy", "platform")
 """The versions on which the last bits of a training are known to depend."""
 
-_TIMES = frozenset({names.SECONDS, names.TRAIN_IMAGES_PER_SECOND})
+_TIMES = frozenset({names.SECONDS, names.ATTEMPT_SECONDS, names.ATTEMPTS, names.TRAIN_IMAGES_PER_SECOND})
 _SYSTEM = "system/"
 """MLflow's own metrics of the machine."""
 

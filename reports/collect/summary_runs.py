@@ -101,21 +101,25 @@ def frozen_in_store(store: Store, plan: Plan, runs: Iterable[TrackedRun]) -> tup
     Reports at another scale are asked, too: settings that were not planned must not hide the plan.
     """
     studies = {study.name for study in plan.studies}
-    frozen: dict[str, FrozenPlan] = {}
+    frozen: list[FrozenPlan] = []
     problems: dict[str, None] = {}
+    read: set[str] = set()
     for run in runs:
         digest = run.tags.get(names.TAG_FROZEN)
         is_of_plan = run.kind == _KIND and run.tags.get(names.TAG_STUDY_NAME) in studies
-        if digest is None or digest in frozen or not is_of_plan:
+        # The studies of one report keep the same file.
+        if digest is None or digest in read or not is_of_plan:
             continue
+        read.add(digest)
         try:
             content = json.loads(store.artifact(run, f"{names.REPORT_FOLDER}/{names.FROZEN_FILE}"))
             kept = [frozen_from_data(values) for values in content]
         except (OSError, ValueError, TypeError, StudyError) as error:
             problems[f"The frozen plan {digest[:SHORT]} in the store cannot be read ({type(error).__name__})."] = None
             continue
-        frozen.update({candidate.digest: candidate for candidate in kept if candidate.concerns(plan)})
-    return list(frozen.values()), list(problems)
+        # An edited copy has the digest of its plan, and both are kept: `Results.with_frozen` tells them apart.
+        frozen += [candidate for candidate in kept if candidate.concerns(plan)]
+    return frozen, list(problems)
 
 
 def _summaries_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[TrackedRun]:

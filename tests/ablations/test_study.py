@@ -49,6 +49,7 @@ NETWORK = InspectedNetwork(name="n", changes={"train.epochs": 3})
         ({**VARIANCES, "variants": (EVERYTHING, BIGGER)}, "variant 'b' sets model.width.*into the baseline"),
         ({**VARIANCES, "variants": (EVERYTHING, Variant(name="b"))}, "variant 'b' varies train.order_seed, train.wei"),
         ({**VARIANCES, "variants": (EVERYTHING, NOTHING)}, "variant 'b' varies none, and the reference train.order"),
+        ({**VARIANCES, "variants": (NOTHING.model_copy(update={"name": "a"}),)}, "fixes every source of randomness"),
         ({"baseline": {"train": {"epochs": 1}, "train.epochs": 1}}, "given twice"),
     ],
 )

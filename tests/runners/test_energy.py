@@ -100,6 +100,18 @@ def test_counters_that_come_or_go_leave_no_sum(later: dict[str, Reading]) -> Non
     assert meter.joules is None
 
 
+def test_a_counter_without_an_end_that_falls_leaves_no_sum() -> None:
+    readings = _script({"a": Reading(5.0)}, {"a": Reading(7.0)}, {"a": Reading(1.0)}, {"a": Reading(2.0)})
+    meter = Meter((lambda: next(readings),))
+    meter.begin()
+    meter.poll()
+    assert meter.joules == 2.0
+    meter.poll()
+    assert meter.joules is None
+    meter.poll()
+    assert meter.joules is None
+
+
 def test_no_counter_is_no_energy_rather_than_none_used() -> None:
     with measured(Meter(())) as meter:
         pass

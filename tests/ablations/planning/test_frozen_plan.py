@@ -156,6 +156,29 @@ def test_studies_that_are_missing_or_new_are_named() -> None:
     assert sentence == "Study other is not part of the frozen plan: its results are exploratory."
 
 
+def test_sentences_stand_in_the_order_of_the_plan() -> None:
+    studies = [STUDY.model_copy(update={"name": name}) for name in ("mine", "e", "d", "c", "b", "a")]
+    names = [line.split()[1] for line in frozen(*studies).differences(plan_with())]
+    assert names == ["e", "d", "c", "b", "a"]
+
+
+def test_the_order_of_the_keys_of_a_file_changes_no_word() -> None:
+    plan = frozen()
+    changed = plan_with(STUDY.model_copy(update={"size_of_interest": 2.0, "question": "Why?", "claims": ()}))
+    in_store = frozen_from_data(json.loads(json.dumps(plan.content, sort_keys=True)))
+    assert in_store.differences(changed) == plan.differences(changed)
+
+
+@pytest.mark.parametrize("key", ["preset", "overrides", "seeds", "canary", "tuned", "studies"])
+def test_a_file_without_a_part_of_its_request_stops_no_report(tmp_path: Path, key: str) -> None:
+    content = json.loads(json.dumps(frozen().content))
+    del content["request"][key]
+    (tmp_path / "broken.json").write_text(json.dumps(content))
+    with pytest.raises(StudyError, match="is no frozen plan"):
+        read_frozen(tmp_path / "broken.json")
+    assert frozen_plans(tmp_path, plan_with()) == ()
+
+
 def test_only_plans_that_concern_a_plan_are_taken(tmp_path: Path) -> None:
     first, again = frozen(), FrozenPlan.of(plan_with(), NOON + 60, "c" * 40, modified=True)
     for plan in (again, first, frozen(OTHER)):

@@ -105,6 +105,16 @@ def test_runs_from_before_the_plan_are_counted(plan: Plan, results: Results) -> 
     assert sentence.startswith("24 of the 24 runs behind this report had ended before the plan was frozen")
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(-1, 1), (0, 1), (0.9, 1), (1, 0)])
+def test_a_run_of_the_second_of_freezing_counts_as_one_from_before(
+    plan: Plan, results: Results, seconds: float, count: int
+) -> None:
+    ended = [LATER * 1000 + 9_000] * len(results.runs)
+    ended[0] = (LATER + seconds) * 1000
+    late = replace(results, runs=results.runs.assign(ended=ended), frozen=(frozen_of(plan, results, LATER),))
+    assert len([line for line in deviations(plan, late) if "before the plan was frozen" in line]) == count
+
+
 @pytest.mark.parametrize("column", ["commit", "dirty"])
 def test_runs_of_other_code_are_counted(plan: Plan, results: Results, column: str) -> None:
     values = results.runs[column].tolist()

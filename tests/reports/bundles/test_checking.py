@@ -20,7 +20,7 @@ from ablations.vocabulary import TAG_FINGERPRINT, TAG_KIND, TAG_SEED, experiment
 from reports import make_report
 from reports.archive.bundle import make_bundle, open_bundle
 from reports.bundles.checking import verify_bundle, verify_file
-from reports.bundles.packing import Packed, pack_report
+from reports.bundles.packing import Packed, _revealing, pack_report
 from reports.bundles.remaking import remake_report
 from reports.collect.runs import collect
 from reports.content.maker import Maker
@@ -96,6 +96,17 @@ def test_two_bundles_of_the_same_runs_are_the_same_bytes(packed: Packed, tracked
 def test_words_that_should_not_be_there_are_named(packed: Packed) -> None:
     (line,) = packed.revealing
     assert line.startswith("smoke stands in report/")
+
+
+@pytest.mark.parametrize("word", ["/home/müller", "/home/mary", 'c:\\users\\"x"'])
+def test_a_word_is_found_however_a_file_spells_it(word: str) -> None:
+    texts = {
+        "a.json": json.dumps({"root": f"{word}/images"}).encode(),
+        "b.md": f"in {word}/images".encode(),
+        "c.md": f"in {word}s".encode(),
+    }
+    (line,) = _revealing(texts, [word])
+    assert line == f"{word} stands in a.json and 1 other file"
 
 
 def test_the_report_is_made_again(bundle: Path, tracked: Store, plan: Plan, tmp_path: Path) -> None:
