@@ -25,6 +25,7 @@ from reports.collect.runs import collect
 from reports.collect.stores.opening import open_store
 from reports.content.file_names import report_stem
 from reports.content.maker import Maker
+from reports.content.plan_words import plural
 from reports.evidence.manifest import NAME as MANIFEST
 from reports.evidence.manifest import read_manifest
 from reports.evidence.report_file import carried
