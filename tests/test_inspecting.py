@@ -99,7 +99,9 @@ def test_the_report_says_whose_network_it_is_and_what_its_intervals_cover(inspec
     assert about["checkpoint"]["sha256"] in text
     assert "from theirs.safetensors (SHA-256" in text
     assert "one network, no spread between trainings" in text
-    assert "with its 95 % interval over test images" in text
+    # Not of the caption: on some processors no evaluation of this network is right more often than another, and
+    # without a difference there is no interval.
+    assert "its intervals are over test images alone" in text
     # Epochs are named by the preset's own words alone.
     assert re.findall(r"\d+ epochs", text) == ["2 epochs"]
     assert "seeds say almost nothing" not in text

@@ -47,6 +47,7 @@ BUILT_IN = (
     "trained_aggregation",
     "reduction",
     "attention_profile",
+    "variance",
     "cost",
 )
 

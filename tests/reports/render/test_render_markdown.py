@@ -41,7 +41,7 @@ def test_escaped_text_is_one_paragraph_and_one_cell(text: str) -> None:
 def test_report(document: Document, out: Path) -> None:
     path = render_markdown(document, out, "report")
     text = path.read_text("utf-8")
-    assert "| static | 82.00 ± 2.65 | 3 | −2.00 \\[−4.48, +0.48\\] | 65.4 | −4.0 |" in text
+    assert "| static | 82.00 ± 2.65 | 3 | −2.00 \\[−4.48, +0.48\\] | 0.22 | 65.4 | −4.0 |" in text
     assert "| 69.4<sup>B</sup> |" in text
     for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
         assert (out / link).read_bytes().startswith(b"\x89PNG")
