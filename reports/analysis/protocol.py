@@ -76,6 +76,7 @@ def deviations(plan: Plan, results: Results) -> tuple[str, ...]:
     sentences += _missing(plan, results)
     sentences += _before(frozen, results)
     sentences += _code(frozen, results)
+    sentences += _replaced(results)
     for study in plan.studies:
         looks = [look for look in results.looks if look.study == study.name]
         # A study beyond the frozen plan has no planned looks, and a sentence above calls it exploratory already.
@@ -121,6 +122,16 @@ def _code(frozen: FrozenPlan, results: Results) -> Iterator[str]:
         yield (
             f"{changed} of the {len(runs)} runs were made by other code than the plan's commit "
             f"{frozen.commit[:SHORT]}, or by code that no commit holds."
+        )
+
+
+def _replaced(results: Results) -> Iterator[str]:
+    """Yield a sentence if results were replaced: who trains until a number pleases has chosen it."""
+    count = len(results.computing.of("superseded"))
+    if count:
+        yield (
+            f"{count} {plural(count, 'run')} of these studies {'was' if count == 1 else 'were'} done anew, and what "
+            "came of the earlier one is not reported."
         )
 
 

@@ -12,6 +12,7 @@ from ablations.planning.plan import Plan
 from ablations.protocol.looks import Look
 from reports.analysis.protocol import deviations, looks_at
 from reports.analysis.summary import summarize
+from reports.collect.computing.accounted import AccountedRun, Computing, Outcome
 from reports.collect.results import Results
 from reports.content.blocks import Facts, Items
 from reports.document.study_report import build_document
@@ -145,3 +146,10 @@ def test_an_edited_copy_does_not_take_the_place_of_the_plan(plan: Plan, results:
         )
     (sentence,) = deviations(plan, replace(results, frozen=(edited,)))
     assert sentence.startswith("The frozen plan was edited after it was frozen")
+
+
+def test_results_that_were_done_anew_are_counted(plan: Plan, results: Results) -> None:
+    outcomes: list[Outcome] = ["superseded", "counted", "failed"]
+    runs = tuple(AccountedRun(name, "trial", name, 1.0, 1) for name in outcomes)
+    (sentence,) = deviations(plan, replace(results, computing=Computing(runs)))
+    assert sentence.startswith("1 run of these studies was done anew")
