@@ -17,6 +17,7 @@ from typing import Any
 from ablations.datasets.registry import stated_facts
 from ablations.errors import ReportError
 from ablations.planning.plan import Plan
+from ablations.spec.fingerprint import canonical_json
 from ablations.spec.identities import changes
 from reports.archive.bundle import Bundle, check_bundle
 from reports.bundles.packing import DATA_FILE, FROZEN_FILE, REPORT_FOLDER, report_files
@@ -138,6 +139,14 @@ def _json(bundle: Bundle, name: str) -> Any:
         raise ReportError(f"{name} in the bundle cannot be read. Get an unchanged copy.") from None
 
 
+def _same_json(text: str, text_again: str) -> bool:
+    """Return True if two texts are the same JSON: a page of HTML spells `<` as an escape."""
+    try:
+        return canonical_json(json.loads(text)) == canonical_json(json.loads(text_again))
+    except (ValueError, RecursionError):
+        return False
+
+
 def _section_differences(
     stored: Json, computed: Json, section: str, *, is_same_code: bool
 ) -> tuple[list[str], list[str]]:
@@ -194,7 +203,7 @@ def _file_differences(bundle: Bundle, again: Recomputed, *, is_same_code: bool) 
         elif name.endswith((".pdf", ".html")) and "/figures/" not in name:
             report = carried(content)
             # The page that people read must rest on the manifest that was checked.
-            if report.manifest != bundle.read(MANIFEST).decode("utf-8", "replace"):
+            if not _same_json(report.manifest, bundle.read(MANIFEST).decode("utf-8", "replace")):
                 lines.append(f"{name} carries another manifest than {MANIFEST}")
             if content != made[name]:
                 of_pages, unchecked = compare_pages(report, carried(made[name]), exactly=is_same_code)

@@ -37,8 +37,8 @@ FORMATS = ("html", "md")
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    """One of the made-up studies."""
-    return plan_of(TEMPERATURE)
+    """One of the made-up studies, with a character that a page of HTML spells otherwise than its manifest does."""
+    return plan_of(TEMPERATURE.model_copy(update={"question": "Is τ < 30 worse?"}))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,15 @@ def test_an_honest_bundle_agrees_with_itself(bundle: Path, packed: Packed) -> No
     assert first.startswith(f"sha256 {packed.sha256}: all {len(packed.content):,} bytes of {packed.files} files")
     # No store is asked.
     assert verify_file(bundle, "http://127.0.0.1:9", MAKER) == outcome
+
+
+def test_a_page_of_html_may_spell_the_manifest_of_the_pdf_otherwise(plan: Plan, tracked: Store, tmp_path: Path) -> None:
+    path = tmp_path / "both.zip"
+    path.write_bytes(pack_report(plan, tracked.uri, ("pdf", "html"), MAKER, ()).content)
+    bundle = open_bundle(path)
+    assert b"\\u003c" in bundle.read(HTML)
+    assert b"\\u003c" not in bundle.read(MANIFEST)
+    assert verify_bundle(path, MAKER).differences == ()
 
 
 def test_two_bundles_of_the_same_runs_are_the_same_bytes(packed: Packed, tracked: Store, plan: Plan) -> None:
