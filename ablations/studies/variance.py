@@ -3,8 +3,9 @@
 No published table: the question is that of Bouthillier et al. 2021, "Accounting for variance in machine learning
 benchmarks". Each row trains one and the same network under several seeds and lets one source of randomness vary; the
 reference lets all of them vary together. Command: `python run_ablation.py run variance --preset quick`. Expected time:
-quick (9 seeds), about 8 minutes on two cores; small, about 5 hours. Expected result: each source alone spreads the
-accuracy about as widely as all of them together, since any small change takes a short training elsewhere.
+quick (9 seeds, 36 trainings), about 10 minutes on two cores, by calculation; small, about 5 hours likewise. Expected
+result: each source alone spreads the accuracy about as widely as all of them together, since any small change takes a
+short training elsewhere.
 """
 
 from __future__ import annotations
