@@ -22,8 +22,8 @@ from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Document, Facts, Paragraph
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
-from runners.cli.reporting import write_report
 from runners.cli.options.report import ReportOptions
+from runners.cli.reporting import write_report
 from tests.reports.everything import made_up_results, results_of
 from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, document_of
 
