@@ -251,9 +251,9 @@ class FrozenPlan:
             name = f"Study {study.name}: {planned} seeds were planned, {seeds} are reported"
             # A run that stopped at an earlier look has dropped nothing: the rule allows it to end there.
             if seeds < planned and not (self.adds_seeds and seeds in self.looks_of(study.name)):
-                yield f"{name}; seed {_numbers(range(seeds, planned))} was dropped."
+                yield f"{name}; {_numbers(range(seeds, planned))} dropped."
             elif seeds > planned:
-                yield f"{name}; seed {_numbers(range(planned, seeds))} was added."
+                yield f"{name}; {_numbers(range(planned, seeds))} added."
 
     def _of_cells(self, plan: Plan) -> Iterator[str]:
         fingerprints = {_place(cell): cell.fingerprint for cell in plan.cells}
@@ -323,10 +323,10 @@ def _words(value: Any) -> str:
 
 
 def _numbers(seeds: Sequence[int]) -> str:
-    """Return consecutive seeds as `2` or `2 to 4`."""
+    """Return consecutive seeds as `seed 2 was` or `seeds 2 to 4 were`."""
     if len(seeds) == 1:
-        return str(seeds[0])
-    return f"{seeds[0]} to {seeds[-1]}"
+        return f"seed {seeds[0]} was"
+    return f"seeds {seeds[0]} to {seeds[-1]} were"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from ablations.errors import SpecError, UnknownNameError
 from ablations.files.checkpoint_file import read_checkpoint
 from ablations.presets import Preset
 from ablations.protocol.stopping import StoppingRule
+from ablations.spec.fingerprint import digest
 from ablations.spec.inspected import resolve_network
 from ablations.spec.settings import DEFAULTS, Settings, check_values, merge
 from ablations.spec.trial import TrialSpec, resolve
@@ -32,6 +33,7 @@ INSPECT_TEMPERATURE_KEY = "inspect.temperature"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".npz")
 """The endings of files that hold weights."""
 
+_SCALE_DIGITS = 16
 _INSPECT_KEYS = (INSPECT_KEY, INSPECT_TEMPERATURE_KEY)
 
 
@@ -117,6 +119,12 @@ class Request:
     def data_name(self) -> str:
         """The name of the data set of preset and overrides, under which runs are tracked; no file of it is read."""
         return str(merge([self.preset.settings, self.settings])["data.name"])
+
+    @property
+    def scale(self) -> str:
+        """A digest of what is the same in all reports on a study at one scale: preset, data set and overrides."""
+        scale = {"preset": self.preset.name, "data": self.data_name, "overrides": dict(self.overrides)}
+        return digest({**scale, "tuned": self.tuned is not None})[:_SCALE_DIGITS]
 
     def sources(self) -> dict[str, Settings]:
         """Return the general settings by their source, such as `--set`, the strongest first."""

@@ -21,6 +21,7 @@ class Look:
         when: Seconds since 1970, by the clock of the machine.
         seeds: The number of seeds that the study's plan asked for.
         finished: Number of the study's cells that had a result, of so many `planned`.
+        scale: Digest of preset, data set and overrides (`Request.scale`): at another scale it is another study's look.
     """
 
     study: str
@@ -29,6 +30,7 @@ class Look:
     seeds: int
     finished: int
     planned: int
+    scale: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -57,13 +59,14 @@ class Look:
             seeds=int(values["seeds"]),
             finished=int(values["finished"]),
             planned=int(values["planned"]),
+            scale=str(values.get("scale", "")),
         )
 
 
 def in_order(looks: Iterable[Look]) -> tuple[Look, ...]:
     """Return looks by their time, each state of a study's results once: its first look counts."""
-    first_looks: dict[tuple[str, str], Look] = {}
+    first_looks: dict[tuple[str, str, str], Look] = {}
     # Study and digest decide between equal times, so that two stores with the same looks list them alike.
     for look in sorted(looks, key=lambda look: (look.when, look.study, look.digest)):
-        first_looks.setdefault((look.study, look.digest), look)
+        first_looks.setdefault((look.study, look.scale, look.digest), look)
     return tuple(first_looks.values())

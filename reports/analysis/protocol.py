@@ -42,8 +42,9 @@ def _look_at(study: Study, plan: Plan, results: Results, when: float) -> Look:
             if repeat.finished:
                 values.append([network, variant, seed, repeat.value])
     # The metric is part of the state: another metric of the same runs tells something else.
-    state = digest({"study": study.name, "metric": study.metric, "values": values})[:_DIGITS]
-    return Look(study.name, state, float(int(when)), plan.request.seeds_of(study), len(values), planned)
+    scale = plan.request.scale
+    state = digest({"study": study.name, "scale": scale, "metric": study.metric, "values": values})[:_DIGITS]
+    return Look(study.name, state, float(int(when)), plan.request.seeds_of(study), len(values), planned, scale)
 
 
 def frozen_of(results: Results) -> FrozenPlan | None:
@@ -82,6 +83,7 @@ def deviations(plan: Plan, results: Results) -> tuple[str, ...]:
         # A study beyond the frozen plan has no planned looks, and a sentence above calls it exploratory already.
         if study.name in frozen.studies:
             sentences += _unplanned(frozen, study, looks)
+            sentences += _earlier_look(frozen, study, plan.request.seeds_of(study), looks)
     return tuple(sentences)
 
 
@@ -150,6 +152,14 @@ def _unplanned(frozen: FrozenPlan, study: Study, looks: Sequence[Look]) -> Itera
         f"Study {study.name} was looked at {len(unplanned)} {plural(len(unplanned), 'time')} beyond the plan "
         f"({listing}); it provides for {provided}."
     )
+
+
+def _earlier_look(frozen: FrozenPlan, study: Study, seeds: int, looks: Sequence[Look]) -> Iterator[str]:
+    """Yield a sentence if the report is on an earlier look of the rule: whoever saw a later one could choose."""
+    most = max((look.seeds for look in looks if look.is_complete), default=0)
+    # With a fixed number, dropped seeds and further looks are told as such.
+    if frozen.adds_seeds and most > seeds:
+        yield f"Study {study.name} was looked at with {most} seeds, {seeds} are reported: the last look counts."
 
 
 def look_words(look: Look) -> str:

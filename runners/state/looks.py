@@ -38,11 +38,14 @@ def record_looks(runs_dir: Path, looks: Iterable[Look]) -> None:
         write_json_once(folder / f"{slug(look.study)}-{look.digest[:_DIGITS]}.json", look.as_mapping())
 
 
-def recorded_looks(runs_dir: Path, studies: Iterable[str]) -> tuple[Look, ...]:
-    """Return the looks at the results of some studies, the first one first; files that cannot be read are left out."""
+def recorded_looks(runs_dir: Path, studies: Iterable[str], scale: str) -> tuple[Look, ...]:
+    """Return the looks at the results of some studies at a scale (`Request.scale`), the first one first.
+
+    Files that cannot be read are left out.
+    """
     names = frozenset(studies)
     looks = map(_LOOK.find, RunsFolder(runs_dir).looks.glob(_FILES))
-    return in_order(look for look in looks if look is not None and look.study in names)
+    return in_order(look for look in looks if look is not None and look.study in names and look.scale == scale)
 
 
 def look_damages(runs_dir: Path) -> list[Damage]:

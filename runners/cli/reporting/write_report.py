@@ -120,7 +120,7 @@ def write_report(
 
 def with_protocol(results: Results, plan: Plan, runs_dir: Path, frozen: Sequence[FrozenPlan]) -> Results:
     """Record a look at the results now, and return them with all looks and frozen plans that are known."""
-    earlier = recorded_looks(runs_dir, [study.name for study in plan.studies])
+    earlier = recorded_looks(runs_dir, [study.name for study in plan.studies], plan.request.scale)
     results = results.with_looks(earlier).with_looks(looks_at(plan, results, time.time()))
     # Looks from the store are written down here as well, so that they outlive it.
     record_looks(runs_dir, results.looks)

@@ -138,7 +138,7 @@ def test_dropped_and_added_seeds_are_named() -> None:
         "Study mine: 3 seeds were planned, 2 are reported; seed 2 was dropped.",
     )
     assert frozen().differences(plan_with(seeds=6)) == (
-        "Study mine: 3 seeds were planned, 6 are reported; seed 3 to 5 was added.",
+        "Study mine: 3 seeds were planned, 6 are reported; seeds 3 to 5 were added.",
     )
 
 

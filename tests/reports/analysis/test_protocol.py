@@ -10,6 +10,7 @@ import pytest
 from ablations.planning.frozen_plan import FrozenPlan
 from ablations.planning.plan import Plan
 from ablations.protocol.looks import Look
+from ablations.protocol.stopping import StoppingRule
 from reports.analysis.protocol import deviations, looks_at
 from reports.analysis.summary import summarize
 from reports.collect.computing.accounted import AccountedRun, Computing, Outcome
@@ -153,3 +154,25 @@ def test_results_that_were_done_anew_are_counted(plan: Plan, results: Results) -
     runs = tuple(AccountedRun(name, "trial", name, 1.0, 1) for name in outcomes)
     (sentence,) = deviations(plan, replace(results, computing=Computing(runs)))
     assert sentence.startswith("1 run of these studies was done anew")
+
+
+def test_a_look_knows_its_scale() -> None:
+    scales = set()
+    for preset in ("smoke", "quick"):
+        plan = whole_plan(preset, "temperature", seeds=3)
+        (look,) = looks_at(plan, made_up_results(plan), 1.0)
+        scales.add(look.scale)
+    assert len(scales) == 2
+
+
+@pytest.mark.parametrize(("seeds", "count"), [(3, 1), (5, 0)])
+def test_a_report_on_an_earlier_look_than_the_last_is_a_deviation(seeds: int, count: int) -> None:
+    plan = whole_plan("smoke", "temperature", seeds=3)
+    rule = StoppingRule(20)
+    planned = replace(plan, request=replace(plan.request, stopping=rule))
+    reported = replace(planned, request=replace(planned.request, seeds_by_study={"temperature": seeds}))
+    results = made_up_results(plan)
+    last = Look("temperature", "last", LATER, 5, 40, 40, plan.request.scale)
+    results = results.with_looks([last]).with_frozen([frozen_of(planned, results)])
+    sentences = [line for line in deviations(reported, results) if "the last look counts" in line]
+    assert len(sentences) == count
