@@ -55,6 +55,7 @@ def build(base: TrialSpec) -> Study:
         scales={
             "smoke": Scale(variants=tuple(quick_names)),
             "quick": Scale(variants=tuple(quick_names), seeds=2),
+            "evening": Scale(variants=tuple(quick_names)),
         },
     )
 

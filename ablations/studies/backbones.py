@@ -74,6 +74,7 @@ def build(base: TrialSpec) -> Study:
         scales={
             "smoke": Scale(variants=_row_names(*_SMOKE), seeds=1, rows=dict.fromkeys(_row_names("resnet10"), _FEW)),
             "quick": Scale(variants=_row_names(*_QUICK), seeds=2),
+            "evening": Scale(variants=_row_names(*_QUICK)),
             "paper": Scale(rows=recipes),
         },
         with_cost=True,

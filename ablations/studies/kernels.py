@@ -53,6 +53,7 @@ def build(base: TrialSpec) -> Study:
         scales={
             "smoke": Scale(variants=tuple(few_names)),
             "quick": Scale(variants=tuple(few_names), seeds=2),
+            "evening": Scale(variants=tuple(few_names)),
             "small": Scale(variants=tuple(base_names)),
         },
         with_cost=True,

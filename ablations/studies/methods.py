@@ -95,6 +95,7 @@ def build(base: TrialSpec) -> Study:
         scales={
             "smoke": Scale(variants=base_names, rows=gentle),
             "quick": Scale(variants=base_names, rows=gentle, seeds=2),
+            "evening": Scale(variants=base_names, rows=gentle, seeds=6),
             "small": Scale(variants=base_names, rows=gentle),
         },
         with_cost=True,

@@ -30,6 +30,7 @@ def _row(keys: tuple[str, ...]) -> Variant:
 
 _DYNAMIC_ROWS = tuple(map(_row, _PUBLISHED_ROWS))
 _DYNAMIC_NAMES = [row.name for row in _DYNAMIC_ROWS]
+_SINGLE_AND_ALL = ("none", "c1", "c2", "c3", "c1_c2_c3")
 
 
 STUDY = Study(
@@ -64,7 +65,8 @@ STUDY = Study(
         ),
     ),
     scales={
-        "smoke": Scale(variants=("none", "c1", "c2", "c3", "c1_c2_c3")),
-        "quick": Scale(variants=("none", "c1", "c2", "c3", "c1_c2_c3"), seeds=2),
+        "smoke": Scale(variants=_SINGLE_AND_ALL),
+        "quick": Scale(variants=_SINGLE_AND_ALL, seeds=2),
+        "evening": Scale(variants=_SINGLE_AND_ALL),
     },
 )

@@ -35,5 +35,8 @@ STUDY = Study(
             contrasts=same_as("ratio_4", "ratio_1", "ratio_16"),
         ),
     ),
-    scales={"quick": Scale(variants=("ratio_1", "ratio_4", "ratio_16"), seeds=2)},
+    scales={
+        "quick": Scale(variants=("ratio_1", "ratio_4", "ratio_16"), seeds=2),
+        "evening": Scale(variants=("ratio_1", "ratio_4", "ratio_16"), seeds=5),
+    },
 )

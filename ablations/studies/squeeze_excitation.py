@@ -46,5 +46,5 @@ STUDY = Study(
             contrasts=better_than("squeeze_excitation", "static"),
         ),
     ),
-    scales={"quick": Scale(seeds=2)},
+    scales={"quick": Scale(seeds=2), "evening": Scale(seeds=5)},
 )
