@@ -151,7 +151,7 @@ def test_plan_options(invoke: Invoke, tmp_path: Path, options: tuple[str, ...], 
     assert todo in out
 
 
-@pytest.mark.parametrize("preset", ["smoke", "quick", "small", "paper"])
+@pytest.mark.parametrize("preset", ["smoke", "quick", "evening", "small", "paper"])
 def test_all_studies_are_planned_together_at_every_preset(invoke: Invoke, preset: str) -> None:
     code, out, err = invoke.apart("plan", "--all", "--preset", preset)
     assert (code, err) == (0, "")

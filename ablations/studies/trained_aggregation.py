@@ -74,5 +74,5 @@ STUDY = Study(
             contrasts=better_than("attention", *(f"trained_{name}" for name in _OTHERS)),
         ),
     ),
-    scales={"quick": Scale(variants=_QUICK, seeds=2), "evening": Scale(variants=_QUICK, seeds=3)},
+    scales={"quick": Scale(variants=_QUICK, seeds=2), "evening": Scale(variants=_QUICK, seeds=5)},
 )

@@ -123,7 +123,9 @@ class Selection:
 SELECTION_OPTIONS: dict[str, Option] = {
     "studies": click.argument("studies", nargs=-1),
     "all_studies": click.option("--all", "all_studies", is_flag=True, help="Every registered study."),
-    "preset": click.option("--preset", default=None, help="Scale: smoke, quick, evening, small or paper (default: quick)."),
+    "preset": click.option(
+        "--preset", default=None, help="Scale: smoke, quick, evening, small or paper (default: quick)."
+    ),
     "overrides": click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
     ),

@@ -90,7 +90,8 @@ def test_the_built_in_studies_raise_nothing_but_what_is_allowed_with_a_reason(pr
     studies = [get_study(name, request.base()) for name in available_studies()]
     lints = lint(make_plan(studies, request))
     assert [one for one in lints if not one.is_allowed] == []
-    assert {one.code for one in lints} == {"few-seeds"}
+    # With nine seeds, and five or six for what takes long, the evening has nothing to allow.
+    assert {one.code for one in lints} == (set() if preset == "evening" else {"few-seeds"})
 
 
 @pytest.mark.parametrize(

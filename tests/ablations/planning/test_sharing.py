@@ -16,62 +16,72 @@ Planner = Callable[..., Plan]
 # Trainings that a study needs beyond those of the studies before it, by preset. Static, annealed and τ = 1 networks
 # are *temperature*'s; *kernels* shares static and K = 4, *placement* static and all three, and so on.
 NEW_TRAININGS = {
-    "temperature": {"smoke": 8, "quick": 6, "small": 8, "paper": 8},
-    "aggregation": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
-    "resolution": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
-    "attention_profile": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+    "temperature": {"smoke": 8, "quick": 6, "evening": 6, "small": 8, "paper": 8},
+    "aggregation": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
+    "resolution": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
+    "attention_profile": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
     # K = 2, 8; small also 1 and 6; paper 12 networks of 6 rows, of which two rows are shared
-    "kernels": {"smoke": 2, "quick": 2, "small": 4, "paper": 12 * 6 - 2},
-    "placement": {"smoke": 3, "quick": 3, "small": 6, "paper": 6},
+    "kernels": {"smoke": 2, "quick": 2, "evening": 2, "small": 4, "paper": 12 * 6 - 2},
+    "placement": {"smoke": 3, "quick": 3, "evening": 3, "small": 6, "paper": 6},
     # sixteen combinations; all of them, τ = 1, K = 2 and the projections alone are shared
-    "parts": {"smoke": 12, "quick": 12, "small": 12, "paper": 12},
-    "condconv": {"smoke": 1, "quick": 1, "small": 1, "paper": 1},
+    "parts": {"smoke": 12, "quick": 12, "evening": 12, "small": 12, "paper": 12},
+    "condconv": {"smoke": 1, "quick": 1, "evening": 1, "small": 1, "paper": 1},
     # ODConv twice, DCD, signed weights, partly dynamic; at the paper's scale also these, CondConv and
     # squeeze-and-excitation of ×1.0
-    "methods": {"smoke": 5, "quick": 5, "small": 5, "paper": 12},
+    "methods": {"smoke": 5, "quick": 5, "evening": 5, "small": 5, "paper": 12},
     # All but the static one; at the paper's scale also all but the annealing of ten epochs.
-    "annealing": {"smoke": 6, "quick": 6, "small": 12, "paper": 11},
-    "sum_to_one": {"smoke": 2, "quick": 2, "small": 2, "paper": 2},
-    "squeeze_excitation": {"smoke": 2, "quick": 2, "small": 2, "paper": 2},
-    "trained_aggregation": {"smoke": 4, "quick": 2, "small": 4, "paper": 4},
-    "reduction": {"smoke": 4, "quick": 2, "small": 4, "paper": 4},
+    "annealing": {"smoke": 6, "quick": 6, "evening": 2, "small": 12, "paper": 11},
+    "sum_to_one": {"smoke": 2, "quick": 2, "evening": 2, "small": 2, "paper": 2},
+    "squeeze_excitation": {"smoke": 2, "quick": 2, "evening": 2, "small": 2, "paper": 2},
+    "trained_aggregation": {"smoke": 4, "quick": 2, "evening": 2, "small": 4, "paper": 4},
+    "reduction": {"smoke": 4, "quick": 2, "evening": 2, "small": 4, "paper": 4},
     # three networks, one (quick) or six, two rows each; MobileNetV2's are shared
-    "backbones": {"smoke": 4, "quick": 0, "small": 10, "paper": 10},
-    "cost": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+    "backbones": {"smoke": 4, "quick": 0, "evening": 0, "small": 10, "paper": 10},
+    "cost": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
     # None is shared: each row fixes or draws anew what the other studies leave to the seed and the data set.
-    "variance": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
+    "variance": {"smoke": 4, "quick": 4, "evening": 4, "small": 4, "paper": 4},
 }
 ROWS = {
-    "temperature": {"smoke": 8, "quick": 6, "small": 8, "paper": 8},
-    "aggregation": {"smoke": 10, "quick": 10, "small": 10, "paper": 10},
-    "resolution": {"smoke": 20, "quick": 20, "small": 20, "paper": 20},
-    "attention_profile": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
-    "kernels": {"smoke": 4, "quick": 4, "small": 6, "paper": 72},
-    "placement": {"smoke": 5, "quick": 5, "small": 8, "paper": 8},
-    "parts": {"smoke": 16, "quick": 16, "small": 16, "paper": 16},
-    "condconv": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
-    "methods": {"smoke": 9, "quick": 9, "small": 9, "paper": 18},
-    "annealing": {"smoke": 7, "quick": 7, "small": 13, "paper": 13},
-    "sum_to_one": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
-    "squeeze_excitation": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
-    "trained_aggregation": {"smoke": 9, "quick": 5, "small": 9, "paper": 9},
-    "reduction": {"smoke": 5, "quick": 3, "small": 5, "paper": 5},
-    "backbones": {"smoke": 6, "quick": 2, "small": 12, "paper": 12},
-    "variance": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
+    "temperature": {"smoke": 8, "quick": 6, "evening": 6, "small": 8, "paper": 8},
+    "aggregation": {"smoke": 10, "quick": 10, "evening": 10, "small": 10, "paper": 10},
+    "resolution": {"smoke": 20, "quick": 20, "evening": 20, "small": 20, "paper": 20},
+    "attention_profile": {"smoke": 3, "quick": 3, "evening": 3, "small": 3, "paper": 3},
+    "kernels": {"smoke": 4, "quick": 4, "evening": 4, "small": 6, "paper": 72},
+    "placement": {"smoke": 5, "quick": 5, "evening": 5, "small": 8, "paper": 8},
+    "parts": {"smoke": 16, "quick": 16, "evening": 16, "small": 16, "paper": 16},
+    "condconv": {"smoke": 3, "quick": 3, "evening": 3, "small": 3, "paper": 3},
+    "methods": {"smoke": 9, "quick": 9, "evening": 9, "small": 9, "paper": 18},
+    "annealing": {"smoke": 7, "quick": 7, "evening": 4, "small": 13, "paper": 13},
+    "sum_to_one": {"smoke": 4, "quick": 4, "evening": 4, "small": 4, "paper": 4},
+    "squeeze_excitation": {"smoke": 4, "quick": 4, "evening": 4, "small": 4, "paper": 4},
+    "trained_aggregation": {"smoke": 9, "quick": 5, "evening": 5, "small": 9, "paper": 9},
+    "reduction": {"smoke": 5, "quick": 3, "evening": 3, "small": 5, "paper": 5},
+    "backbones": {"smoke": 6, "quick": 2, "evening": 2, "small": 12, "paper": 12},
+    "variance": {"smoke": 4, "quick": 4, "evening": 4, "small": 4, "paper": 4},
 }
 # Networks that are counted. *cost* has 16, eleven of which the others count too at the paper's scale: its eight
 # MobileNetV2 and the static ones of three backbones. Of one MobileNetV2 there are the nine methods and K = 2 and 8,
 # at small also 1 and 6; *kernels* has 72 at the paper's scale, *methods* seven of each width that are none of these.
-COUNTED = {"smoke": 16 + 11 + 4, "quick": 16 + 11, "small": 16 + 13 + 10, "paper": 16 - 11 + 72 + 14 + 10}
-FULL_SEEDS = {"smoke": 2, "quick": 3, "small": 5, "paper": 3}
+COUNTED = {
+    "smoke": 16 + 11 + 4,
+    "quick": 16 + 11,
+    "evening": 16 + 11,
+    "small": 16 + 13 + 10,
+    "paper": 16 - 11 + 72 + 14 + 10,
+}
+FULL_SEEDS = {"smoke": 2, "quick": 3, "evening": 9, "small": 5, "paper": 3}
 INSPECTED = {"aggregation", "resolution"}
 """Studies that only evaluate: at quick they have nine seeds, because their networks are two."""
 # A variance takes more repeats than a mean.
 NINE = (*INSPECTED, "variance")
 SEEDS_AT_QUICK = {**dict.fromkeys(NINE, 9), "temperature": 5, "attention_profile": 3, "parts": 3}
 
+FEWER_AT_EVENING = {"methods": 6, "squeeze_excitation": 5, "trained_aggregation": 5, "reduction": 5}
+
 
 def seeds_of(study: str, preset: str) -> int:
+    if preset == "evening":
+        return FEWER_AT_EVENING.get(study, 9)
     if preset == "quick":
         return SEEDS_AT_QUICK.get(study, 2)
     return 1 if (study, preset) == ("backbones", "smoke") else FULL_SEEDS[preset]
@@ -83,6 +93,8 @@ def trainings(preset: str) -> int:
     # *temperature* has both inspected networks, but at quick not with all of their seeds. *kernels* and *placement*
     # have a row each of *parts*, with fewer seeds.
     further = 2 * (seeds_of("aggregation", preset) - seeds_of("temperature", preset))
+    # Squeeze-and-excitation is a row of *methods* too.
+    further += max(0, seeds_of("methods", preset) - seeds_of("squeeze_excitation", preset))
     return new + further + 2 * (seeds_of("parts", preset) - seeds_of("kernels", preset))
 
 
