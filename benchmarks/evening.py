@@ -23,6 +23,7 @@ CORE = "core"
 """The bundle of which the sample report is made."""
 PAGES = (ROOT / "README.md", DOCS / "findings.md")
 
+_LEFT_OUT = frozenset({"n", "stars", "P(better)", "level", "rank"})
 _MARKED = re.compile(r"(<!-- evening: (\w+), ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -37,14 +38,25 @@ def remake(bundle: str, folder: Path, formats: str) -> None:
 
 
 def tables_of(report: str) -> dict[str, str]:
-    """Return the first table of each section of a report in Markdown, by the title of the section."""
+    """Return the first table of each section of a report in Markdown, by the title of the section.
+
+    Without the columns of a page's least interest: numbers of seeds, stars and P(better).
+    """
     tables: dict[str, str] = {}
     for section in report.split("\n## ")[1:]:
         title, _, text = section.partition("\n")
         rows = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
         if rows:
-            tables[title.strip()] = rows.group()
+            tables[title.strip()] = _narrowed(rows.group())
     return tables
+
+
+def _narrowed(table: str) -> str:
+    """Return a table in Markdown without some of its columns."""
+    # A bar within a cell is escaped.
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
+    kept = [n for n, title in enumerate(rows[0]) if title.strip().rpartition(": ")[2] not in _LEFT_OUT]
+    return "".join(f"|{'|'.join(row[n] for n in kept)}|\n" for row in rows)
 
 
 def filled(page: str, tables: dict[str, dict[str, str]]) -> str:
