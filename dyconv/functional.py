@@ -90,13 +90,14 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     """
     if input.dim() != 4 or torch.is_autocast_enabled("cpu"):
         return None
-    if not native.computes(input, weight, *branch):
+    is_readable = native.can_read(input, weight, *branch)
+    if not (is_readable or native.computes(input, weight, *branch)):
         return None
     (batch, channels, height, width), kernels = input.shape, weight.shape
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
         return None
     # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
-    is_single = batch == 1 and not torch.is_grad_enabled() and native.can_read(input, weight, *branch)
+    is_single = batch == 1 and not torch.is_grad_enabled() and is_readable
     # The compiled kernels read one pixel's channels after the other's.
     if not (is_single or is_channels_last(input)):
         return None
@@ -111,7 +112,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     # Not every algorithm has a form that takes the attention branch along.
     if not algorithm.is_operator:
         return None
-    return operators.attend_and_convolve(input, weight, branch, geometry)
+    return operators.attend_and_convolve(input, weight, branch, geometry, is_readable)
 
 
 def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None = None) -> Tensor:

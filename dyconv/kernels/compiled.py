@@ -70,20 +70,15 @@ def _sizes(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: f
     return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, temperature)
 
 
-def output(input: Tensor, weight: Tensor, attention: Tensor, computation: Computation) -> Tensor:
+def output(computation: Computation, input: Tensor, weight: Tensor, attention: Tensor) -> tuple[Tensor]:
     """Return the channels-last convolution of (B, C, H, W) images, each with its own mix of K kernels."""
     weight = weight.contiguous()
     images, mixture = input.contiguous(memory_format=_LAST), attention.contiguous()
-    return computation.output(images, weight, computation.shared(weight), mixture)
+    return (computation.output(images, weight, computation.shared(weight), mixture),)
 
 
 def gradients(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    computation: Computation,
-    needed: Sequence[bool],
+    computation: Computation, grad: Tensor, input: Tensor, weight: Tensor, attention: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of images, kernels and attention, from that of the output; None for those not needed."""
     weight = weight.contiguous()
@@ -95,9 +90,7 @@ def gradients(
     return to_input, *computation.kernel_gradients(*with_shared)
 
 
-def attended_output(
-    input: Tensor, weight: Tensor, branch: Sequence[Tensor], computation: Computation
-) -> tuple[Tensor, ...]:
+def attended_output(computation: Computation, input: Tensor, weight: Tensor, *branch: Tensor) -> tuple[Tensor, ...]:
     """Return the convolution by the attention of a branch; then average (B, C), hidden units (B, U), attention (B, K).
 
     Source: Chen et al. 2020, section 3, figure 3.
@@ -109,18 +102,15 @@ def attended_output(
 
 
 def attended_gradients(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    branch: Sequence[Tensor],
-    results: Sequence[Tensor],
-    computation: Computation,
-    needed: Sequence[bool],
+    computation: Computation, grad: Tensor, input: Tensor, weight: Tensor, *others: Any
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of images, kernels and the tensors of the branch; the temperature has none.
 
-    The sums of the images' gradient begin at the gradient of the average, one number per channel.
+    `others` are the five tensors of the branch, the three results of `attended_output` after its first, and whether
+    each gradient is needed. The sums of the images' gradient begin at the gradient of the average, one number per
+    channel.
     """
+    branch, results, needed = others[:5], others[5:8], others[8]
     weight = weight.contiguous()
     layers, temperature = _layers(branch)
     images, grad = input.contiguous(memory_format=_LAST), grad.contiguous(memory_format=_LAST)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.folding import Folding
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.products import PatchGrid
+from dyconv.kernels.taps import convolve_open_taps
 from dyconv.kernels.tracing import remembered
 
 _LIBRARY = torch.library.Library("dyconv", "DEF")
@@ -46,15 +47,18 @@ Shape = Sequence[int]
 
 @dataclass(frozen=True)
 class Definition:
-    """What an operator computes, and how; each function takes the operator's arguments, tensors first.
+    """What an operator computes, and how.
+
+    Functions take the operator's arguments, tensors first, unless it is said otherwise.
 
     Attributes:
         name: Its name in the namespace `dyconv`.
         schema: Its arguments, as `torch.library` reads them.
         tensors: The number of its tensors.
-        compute: The outputs, by compiled kernels.
-        differentiate: The gradients of the tensors, by compiled kernels: takes the gradient of the first output before
-            the arguments, and after them the further outputs and whether each gradient is needed.
+        computation: The computation by compiled kernels, from all arguments.
+        compute: The outputs by a computation, of the tensors.
+        differentiate: The gradients of the tensors by a computation: takes the gradient of the first output, the
+            tensors, the outputs after the first, and whether each gradient is needed.
         by_torch: The outputs, by operations that torch can differentiate, compile and transform.
         shapes: The shapes of the outputs. Only the first output has a derivative, and is channels-last.
         reads: Whether the compiled kernels compute an operation of these shapes.
@@ -64,6 +68,7 @@ class Definition:
     name: str
     schema: str
     tensors: int
+    computation: Callable[..., Any]
     compute: Callable[..., tuple[Tensor, ...]]
     differentiate: Callable[..., tuple[Tensor | None, ...]]
     by_torch: Callable[..., tuple[Tensor, ...]]
@@ -95,12 +100,25 @@ class Operator:
         _implement(backward, self._backward_compiled, self._backward_by_torch, self._backward_with_derivative)
         _describe(self.backward, self._backward_shapes, self._backward_operations)
 
+    def __call__(self, computation: Any, *arguments: Any) -> Any:
+        """Call the operator; with a `computation`, it is known that dispatch would come to the compiled kernels.
+
+        Whoever knows saves the way through the dispatcher, which takes as long as a small layer. The caller must have
+        asked `native.can_read`.
+        """
+        if computation is None:
+            return self.forward(*arguments)
+        if torch.is_grad_enabled():
+            return self._function.apply(computation, *arguments)
+        return _as_returned(self.definition.compute(computation, *arguments[: self.definition.tensors]))
+
     # What each key of the dispatcher calls. The operator itself:
 
     def _compiled(self, *arguments: Any) -> Any:
-        if not self._is_compiled(arguments[: self.definition.tensors], arguments):
+        tensors = arguments[: self.definition.tensors]
+        if not self._is_compiled(tensors, arguments):
             return self._by_torch(*arguments)
-        return _as_returned(self.definition.compute(*arguments))
+        return _as_returned(self.definition.compute(self.definition.computation(*arguments), *tensors))
 
     def _by_torch(self, *arguments: Any) -> Any:
         return _as_returned(self.definition.by_torch(*arguments))
@@ -110,7 +128,7 @@ class Operator:
         if _knows_torch_only(tensors):
             return self._by_torch(*arguments)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            return self._function.apply(*arguments)
+            return self._function.apply(None, *arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return self.forward(*arguments)
 
@@ -130,7 +148,8 @@ class Operator:
         tensors = inputs[: self.definition.tensors]
         if not self._is_compiled((grad, *tensors), inputs):
             return self._backward_by_torch(grad, *arguments)
-        gradients = self.definition.differentiate(grad, *inputs, *outputs, needed)
+        computation = self.definition.computation(*inputs)
+        gradients = self.definition.differentiate(computation, grad, *tensors, *outputs, needed)
         return _as_returned(tuple(_or_empty(gradient, grad) for gradient in gradients))
 
     def _backward_by_torch(self, grad: Tensor, *arguments: Any) -> Any:
@@ -145,8 +164,9 @@ class Operator:
 
     def _backward_with_derivative(self, grad: Tensor, *arguments: Any) -> Any:
         tensors = (grad, *arguments[: self.definition.tensors])
-        # With gradients enabled, somebody will differentiate the derivative.
-        if _knows_torch_only(tensors) or torch.is_grad_enabled():
+        # With gradients enabled, somebody will differentiate the derivative. Torch's own derivative needs autograd,
+        # which is out of reach further down.
+        if torch.is_grad_enabled() or _knows_torch_only(tensors) or not native.computes(*tensors):
             return self._backward_by_torch(grad, *arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return self.backward(grad, *arguments)
@@ -154,11 +174,14 @@ class Operator:
     def _backward_shapes(self, grad: Tensor, *arguments: Any) -> Any:
         inputs, _, needed = self._parts(arguments)
         tensors = inputs[: self.definition.tensors]
-        results = [torch.empty_like(tensor) if need else grad.new_empty(0) for tensor, need in zip(tensors, needed)]
-        if needed[0]:
-            results[0] = torch.empty(
-                tensors[0].shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last
-            )
+        results = []
+        for number, (tensor, need) in enumerate(zip(tensors, needed, strict=True)):
+            # Only images have a memory format of their own.
+            memory_format = torch.contiguous_format if number else torch.channels_last
+            result = grad.new_empty(0)
+            if need:
+                result = torch.empty_like(tensor, memory_format=memory_format)
+            results.append(result)
         return _as_returned(tuple(results))
 
     def _backward_operations(self, grad: Any, *arguments: Any, out_shape: Any = None, **_: Any) -> int:
@@ -187,7 +210,9 @@ def _define(name: str, schema: str, outputs: int) -> None:
     _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
 
 
-def _implement(name: str, on_cpu: Callable[..., Any], by_torch: Callable[..., Any], recorded: Callable[..., Any]) -> None:
+def _implement(
+    name: str, on_cpu: Callable[..., Any], by_torch: Callable[..., Any], recorded: Callable[..., Any]
+) -> None:
     """Tell the dispatcher who computes an operator: on the CPU, on other devices, and where autograd records it."""
     _LIBRARY.impl(name, on_cpu, "CPU")
     # A graph that holds the operator can be moved to another device.
@@ -220,12 +245,16 @@ def _function_of(operator: Operator) -> type[torch.autograd.Function]:
 
     class Recorded(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, *arguments: Any) -> Any:
-            with torch._C._AutoDispatchBelowAutograd():
-                results = operator.forward(*arguments)
+        def forward(ctx: Any, computation: Any, *arguments: Any) -> Any:
+            tensors = arguments[:count]
+            if computation is None:
+                with torch._C._AutoDispatchBelowAutograd():
+                    results = operator.forward(*arguments)
+            else:
+                results = _as_returned(operator.definition.compute(computation, *tensors))
             further = () if outputs == 1 else results[1:]
-            ctx.others = arguments[count:]
-            ctx.save_for_backward(*arguments[:count], *further)
+            ctx.computation, ctx.others = computation, arguments[count:]
+            ctx.save_for_backward(*tensors, *further)
             ctx.mark_non_differentiable(*further)
             ctx.set_materialize_grads(False)
             return results
@@ -233,15 +262,17 @@ def _function_of(operator: Operator) -> type[torch.autograd.Function]:
         @staticmethod
         def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
             # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
-            saved = ctx.saved_tensors
-            needed = list(ctx.needs_input_grad[:count])
-            nothing = (None,) * len(ctx.others)
-            if grads[0] is None:
-                return (*(None for _ in needed), *nothing)
-            gradients = operator.backward(grads[0], *saved[:count], *ctx.others, *saved[count:], needed)
-            if count == 1:
-                gradients = (gradients,)
-            return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *nothing)
+            saved, grad, needed = ctx.saved_tensors, grads[0], list(ctx.needs_input_grad[1 : count + 1])
+            tensors, further = saved[:count], saved[count:]
+            gradients: Sequence[Tensor | None] = (None,) * count
+            if grad is None:
+                pass  # nobody used the output that has a derivative
+            elif ctx.computation is not None and not torch.is_grad_enabled() and native.can_read(grad, *saved):
+                gradients = operator.definition.differentiate(ctx.computation, grad, *tensors, *further, needed)
+            else:
+                gradients = operator.backward(grad, *tensors, *ctx.others, *further, needed)
+            wanted = (gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
+            return (None, *wanted, *(None for _ in ctx.others))
 
     return Recorded
 
@@ -279,10 +310,7 @@ def _one_by_one(operator: Any, info: Any, in_dims: Sequence[Any], *arguments: An
 @remembered
 def _computation(size: Shape, kernels: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Computation:
     """Return the computation of images (B, C, H, W) and kernels (K, O, C / groups, h, w) of these sizes."""
-    g = _geometry(size, kernels, stride, padding, dilation, groups)
-    if g.depthwise:
-        return depthwise.Direct(Folding(stride, padding, dilation, groups, 1), g.output_size)
-    return tiling.Tiles(PatchGrid(g.kernel_size, stride, padding, dilation, g.output_size))
+    return computation_of(_geometry(size, kernels, stride, padding, dilation, groups))
 
 
 def _geometry(size: Shape, kernels: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Geometry:
@@ -321,17 +349,6 @@ def _multiply_adds(images: Shape, kernels: Shape, geometry: Sequence[Any]) -> in
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation, int groups"
 
 
-def _mixed(input: Tensor, weight: Tensor, attention: Tensor, *geometry: Any) -> tuple[Tensor]:
-    return (compiled.output(input, weight, attention, _computation_of(input, weight, geometry)),)
-
-
-def _mixed_gradients(
-    grad: Tensor, input: Tensor, weight: Tensor, attention: Tensor, *geometry_and_needed: Any
-) -> tuple[Tensor | None, ...]:
-    *geometry, needed = geometry_and_needed
-    return compiled.gradients(grad, input, weight, attention, _computation_of(input, weight, geometry), needed)
-
-
 def _mixed_by_torch(input: Tensor, weight: Tensor, attention: Tensor, *geometry: Any) -> tuple[Tensor]:
     output = _computation_of(input, weight, geometry).by_torch(input, weight, attention)
     return (output.contiguous(memory_format=torch.channels_last),)
@@ -342,8 +359,9 @@ _MIXED = Operator(
         "mixed_conv2d",
         f"Tensor input, Tensor weight, Tensor attention, {_GEOMETRY}",
         tensors=3,
-        compute=_mixed,
-        differentiate=_mixed_gradients,
+        computation=lambda input, weight, attention, *geometry: _computation_of(input, weight, geometry),
+        compute=compiled.output,
+        differentiate=compiled.gradients,
         by_torch=_mixed_by_torch,
         shapes=lambda input, weight, attention, *geometry: (_output_shape(input, weight, geometry),),
         reads=lambda input, weight, attention, *geometry: _can_compute(input, weight, geometry),
@@ -351,17 +369,6 @@ _MIXED = Operator(
     ),
     outputs=1,
 )
-
-
-def _attended(input: Tensor, weight: Tensor, *branch_and_geometry: Any) -> tuple[Tensor, ...]:
-    branch, geometry = branch_and_geometry[:5], branch_and_geometry[5:]
-    return compiled.attended_output(input, weight, branch, _computation_of(input, weight, geometry))
-
-
-def _attended_gradients(grad: Tensor, input: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor | None, ...]:
-    branch, geometry, results, needed = arguments[:5], arguments[5:9], arguments[9:12], arguments[12]
-    computation = _computation_of(input, weight, geometry)
-    return compiled.attended_gradients(grad, input, weight, branch, results, computation, needed)
 
 
 def _attended_by_torch(input: Tensor, weight: Tensor, *branch_and_geometry: Any) -> tuple[Tensor, ...]:
@@ -387,8 +394,9 @@ _ATTENDED = Operator(
         "Tensor input, Tensor weight, Tensor squeeze, Tensor squeeze_bias, Tensor excite, Tensor excite_bias, "
         f"Tensor temperature, {_GEOMETRY}",
         tensors=7,
-        compute=_attended,
-        differentiate=_attended_gradients,
+        computation=lambda input, weight, *others: _computation_of(input, weight, others[5:9]),
+        compute=compiled.attended_output,
+        differentiate=compiled.attended_gradients,
         by_torch=_attended_by_torch,
         shapes=_attended_shapes,
         reads=lambda input, weight, *others: _can_compute(input, weight, others[5:9]),
@@ -398,16 +406,89 @@ _ATTENDED = Operator(
 )
 
 
+class _Each(NamedTuple):
+    """A depthwise convolution with given kernels (B, T, C), and the size of the kernels."""
+
+    direct: depthwise.Direct
+    kernel_size: Pair
+
+
+def _each_geometry(images: Shape, kernels: Shape, kernel_size: Sequence[int], geometry: Sequence[Any]) -> Geometry:
+    channels = kernels[2]
+    # As if all of one image's kernels were those of a layer.
+    return _geometry(images, (1, channels, 1, *kernel_size), *geometry, channels)
+
+
+def _each_computation(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> _Each:
+    g = _each_geometry(input.shape, kernels.shape, kernel_size, geometry)
+    return _Each(depthwise.Direct(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size), g.kernel_size)
+
+
+def _each_by_torch(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> tuple[Tensor]:
+    stride, padding, dilation = (tuple(pair) for pair in geometry)
+    output = convolve_open_taps(input, kernels, tuple(kernel_size), stride, padding, dilation)
+    return (output.contiguous(memory_format=torch.channels_last),)
+
+
+def _each_reads(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> bool:
+    g = _each_geometry(input.shape, kernels.shape, kernel_size, geometry)
+    return g.batch > 0 and min(g.output_size) > 0 and g.kernel_size[0] <= native.MOST_ROWS
+
+
+def _each_shapes(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> tuple[Shape]:
+    g = _each_geometry(input.shape, kernels.shape, kernel_size, geometry)
+    return ((g.batch, g.out_channels, *g.output_size),)
+
+
+def _each_multiply_adds(input: Shape, kernels: Shape, kernel_size: Sequence[int], *geometry: Any) -> int:
+    g = _each_geometry(input, kernels, kernel_size, geometry)
+    return g.batch * g.multiply_adds
+
+
+_EACH = Operator(
+    Definition(
+        "depthwise_conv2d",
+        "Tensor input, Tensor kernels, int[2] kernel_size, int[2] stride, int[2] padding, int[2] dilation",
+        tensors=2,
+        computation=_each_computation,
+        compute=lambda each, input, kernels: (depthwise.output(each.direct, input, kernels, each.kernel_size),),
+        differentiate=lambda each, *tensors: depthwise.gradients(each.direct, each.kernel_size, *tensors),
+        by_torch=_each_by_torch,
+        shapes=_each_shapes,
+        reads=_each_reads,
+        multiply_adds=_each_multiply_adds,
+    ),
+    outputs=1,
+)
+
+
+def convolve_each(input: Tensor, kernels_BTC: Tensor, g: Geometry) -> Tensor:
+    """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap."""
+    computation = None
+    if native.can_read(input, kernels_BTC):
+        computation = _each_computation(input, kernels_BTC, g.kernel_size, g.stride, g.padding, g.dilation)
+    return _EACH(computation, input, kernels_BTC, g.kernel_size, g.stride, g.padding, g.dilation)  # type: ignore[no-any-return]
+
+
+def computation_of(g: Geometry) -> Computation:
+    """Return the computation of a geometry by compiled kernels."""
+    if g.depthwise:
+        return depthwise.Direct(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size)
+    return tiling.Tiles(PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size))
+
+
 def convolve(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Return the channels-last convolution of (B, C, H, W) images, each with its own mix of K kernels."""
-    return _MIXED.forward(input, weight, attention, g.stride, g.padding, g.dilation, g.groups)  # type: ignore[no-any-return]
+    computation = computation_of(g) if native.can_read(input, weight, attention) else None
+    return _MIXED(computation, input, weight, attention, g.stride, g.padding, g.dilation, g.groups)  # type: ignore[no-any-return]
 
 
-def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, g: Geometry) -> Tensor:
+def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, g: Geometry, is_readable: bool) -> Tensor:
     """Return the channels-last convolution of images by the attention of a branch, softmax(z / temperature).
 
-    The temperature has no gradient.
+    The temperature has no gradient. `is_readable` says that `native.can_read` is true of all tensors.
 
     Source: Chen et al. 2020, section 3, figure 3.
     """
-    return _ATTENDED.forward(input, weight, *branch, g.stride, g.padding, g.dilation, g.groups)[0]  # type: ignore[no-any-return]
+    computation = computation_of(g) if is_readable else None
+    return _ATTENDED(computation, input, weight, *branch, g.stride, g.padding, g.dilation, g.groups)[0]  # type: ignore[no-any-return]
