@@ -31,6 +31,7 @@ _BUILT_IN = (
     "condconv",
     "methods",
     "annealing",
+    "longer",
     "sum_to_one",
     "squeeze_excitation",
     "backbones",

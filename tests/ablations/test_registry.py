@@ -41,6 +41,7 @@ BUILT_IN = (
     "condconv",
     "methods",
     "annealing",
+    "longer",
     "sum_to_one",
     "squeeze_excitation",
     "backbones",
