@@ -491,4 +491,6 @@ def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, g: Geomet
     Source: Chen et al. 2020, section 3, figure 3.
     """
     computation = computation_of(g) if is_readable else None
-    return _ATTENDED(computation, input, weight, *branch, g.stride, g.padding, g.dilation, g.groups)[0]  # type: ignore[no-any-return]
+    # A copy, as a trainer may set another temperature before the backward pass, which reads it again.
+    temperature = branch.temperature.clone() if torch.is_grad_enabled() else branch.temperature
+    return _ATTENDED(computation, input, weight, *branch[:4], temperature, g.stride, g.padding, g.dilation, g.groups)[0]  # type: ignore[no-any-return]
