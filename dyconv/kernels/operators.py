@@ -40,7 +40,7 @@ from dyconv.kernels.products import PatchGrid
 from dyconv.kernels.taps import convolve_open_taps
 from dyconv.kernels.tracing import remembered
 
-_LIBRARY = torch.library.Library("dyconv", "DEF")
+_LIBRARY: Any = torch.library.Library("dyconv", "DEF")  # type: ignore[no-untyped-call]
 
 Shape = Sequence[int]
 
@@ -138,7 +138,7 @@ class Operator:
         output = torch.empty(first, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
         return _as_returned((output, *(like.new_empty(shape) for shape in others)))
 
-    def _operations(self, *arguments: Any, out_shape: Any = None, **_: Any) -> int:
+    def _operations(self, *arguments: Any, out_shape: Any = None, **unused: Any) -> int:
         return 2 * self.definition.multiply_adds(*arguments)
 
     # And its derivative:
@@ -184,12 +184,12 @@ class Operator:
             results.append(result)
         return _as_returned(tuple(results))
 
-    def _backward_operations(self, grad: Any, *arguments: Any, out_shape: Any = None, **_: Any) -> int:
+    def _backward_operations(self, grad: Any, *arguments: Any, out_shape: Any = None, **unused: Any) -> int:
         inputs, _, needed = self._parts(arguments)
         # One convolution more for the images, and one for the kernels.
         return 2 * self.definition.multiply_adds(*inputs) * (bool(needed[0]) + any(needed[1:]))
 
-    def _parts(self, arguments: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[bool]]:
+    def _parts(self, arguments: Sequence[Any]) -> tuple[list[Any], list[Any], list[bool]]:
         """Return what the operator was called with, its outputs after the first, and the gradients that are needed."""
         *rest, needed = arguments
         end = len(rest) - (self.outputs - 1)
@@ -313,17 +313,29 @@ def _computation(size: Shape, kernels: Shape, stride: Pair, padding: Pair, dilat
     return computation_of(_geometry(size, kernels, stride, padding, dilation, groups))
 
 
-def _geometry(size: Shape, kernels: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Geometry:
+def _geometry(
+    size: Shape,
+    kernels: Shape,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Geometry:
     num_kernels, out_channels, per_group, h, w = kernels
     batch, _, height, width = size
-    sizes = (height, width), (h, w), tuple(stride), tuple(padding), tuple(dilation)
+    sizes = (height, width), (h, w), _pair(stride), _pair(padding), _pair(dilation)
     return Geometry(batch, num_kernels, per_group * groups, out_channels, *sizes, groups)
+
+
+def _pair(numbers: Sequence[int]) -> Pair:
+    """Return two numbers as a tuple; the dispatcher gives lists, which no cache can look up."""
+    first, second = numbers
+    return first, second
 
 
 def _computation_of(input: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Computation:
     stride, padding, dilation, groups = geometry
-    # The dispatcher gives lists, which no cache can look up.
-    return _computation(input.shape, weight.shape, tuple(stride), tuple(padding), tuple(dilation), groups)
+    return _computation(input.shape, weight.shape, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
 def _can_compute(input: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
@@ -384,7 +396,7 @@ def _attended_shapes(input: Tensor, weight: Tensor, squeeze: Tensor, *others: An
 
 
 def _attended_multiply_adds(input: Shape, weight: Shape, squeeze: Shape, *others: Any) -> int:
-    of_branch = input[0] * (prod(squeeze) + prod(others[1]))
+    of_branch: int = input[0] * (prod(squeeze) + prod(others[1]))
     return _multiply_adds(input, weight, others[4:]) + of_branch
 
 
@@ -416,7 +428,8 @@ class _Each(NamedTuple):
 def _each_geometry(images: Shape, kernels: Shape, kernel_size: Sequence[int], geometry: Sequence[Any]) -> Geometry:
     channels = kernels[2]
     # As if all of one image's kernels were those of a layer.
-    return _geometry(images, (1, channels, 1, *kernel_size), *geometry, channels)
+    stride, padding, dilation = geometry
+    return _geometry(images, (1, channels, 1, *kernel_size), stride, padding, dilation, channels)
 
 
 def _each_computation(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> _Each:
@@ -425,8 +438,8 @@ def _each_computation(input: Tensor, kernels: Tensor, kernel_size: Sequence[int]
 
 
 def _each_by_torch(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> tuple[Tensor]:
-    stride, padding, dilation = (tuple(pair) for pair in geometry)
-    output = convolve_open_taps(input, kernels, tuple(kernel_size), stride, padding, dilation)
+    stride, padding, dilation = map(_pair, geometry)
+    output = convolve_open_taps(input, kernels, _pair(kernel_size), stride, padding, dilation)
     return (output.contiguous(memory_format=torch.channels_last),)
 
 
