@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, distribute_module, distribute_tensor
 from torch.export import Dim, export
 from torch.func import functional_call, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -251,6 +252,18 @@ def test_fully_sharded_layers_train_the_same(kind: type[nn.Module], one_process:
     for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
         if theirs.grad is not None:
             torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad, rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
+
+
+def test_distributed_tensors_are_computed_by_torch(one_process: None) -> None:
+    torch.manual_seed(0)
+    layer = DynamicConv2d(16, 24, 1, bias=False)
+    other, x = copy.deepcopy(layer), images(5, 16, 6, 6).detach()
+    mesh = init_device_mesh("cpu", (1,))
+    distribute_module(layer, mesh)
+    layer(distribute_tensor(x, mesh, [Replicate()])).square().sum().backward()
+    other(x).square().sum().backward()
+    for ours, theirs in zip(layer.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad, rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
 
 
 @with_compiler
