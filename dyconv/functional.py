@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.errors import ArgumentError, ShapeError
-from dyconv.kernels import algorithms, compiled, native
+from dyconv.kernels import algorithms, compiled, native, operators
 from dyconv.kernels.compiled import Branch
 from dyconv.kernels.folding import format_of, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.pooling import average_pool
-from dyconv.kernels.tracing import is_autocast, is_ordinary
+from dyconv.kernels.tracing import is_autocast, is_known, is_ordinary
 
 IntOrPair = int | tuple[int, int]
 
@@ -59,7 +59,8 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     geometry = Geometry(
         batch=input.shape[0],
         num_kernels=weight.shape[0],
-        in_channels=input.shape[1],
+        # Of the kernels, whose sizes a tracer knows.
+        in_channels=weight.shape[2] * groups,
         out_channels=weight.shape[1],
         input_size=(input.shape[2], input.shape[3]),
         kernel_size=kernel_size,
@@ -69,7 +70,7 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
         groups=groups,
     )
     height, width = geometry.output_size
-    if height < 1 or width < 1:
+    if is_known(height) and is_known(width) and (height < 1 or width < 1):
         raise ShapeError(
             f"a {kernel_size} kernel with dilation {dilations} does not fit an input of {geometry.input_size} pixels "
             f"padded by {paddings}: enlarge the input or the padding"
@@ -89,28 +90,29 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     """
     if input.dim() != 4 or torch.is_autocast_enabled("cpu"):
         return None
-    if not (native.can_read(input, weight, *branch) and weight.is_contiguous()):
+    is_readable = native.can_read(input, weight, *branch)
+    if not (is_readable or native.computes(input, weight, *branch)):
         return None
     (batch, channels, height, width), kernels = input.shape, weight.shape
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
         return None
     # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
-    is_single = batch == 1 and not torch.is_grad_enabled()
+    is_single = batch == 1 and not torch.is_grad_enabled() and is_readable
     # The compiled kernels read one pixel's channels after the other's.
     if not (is_single or is_channels_last(input)):
         return None
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
-    geometry = Geometry(batch, kernels[0], channels, kernels[1], *sizes)
-    if batch < 1 or min(geometry.output_size) < 1:
+    # Channels of the kernels, whose sizes a tracer knows.
+    geometry = Geometry(batch, kernels[0], kernels[2] * groups, kernels[1], *sizes)
+    if (is_known(batch) and batch < 1) or (is_known(height) and is_known(width) and min(geometry.output_size) < 1):
         return None
     algorithm = algorithms.choose(geometry)
     if is_single:
         return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
-    computation = algorithm.computation
     # Not every algorithm has a form that takes the attention branch along.
-    if computation is None:
+    if not algorithm.is_operator:
         return None
-    return compiled.attend_and_convolve(input, weight, branch, computation(geometry))
+    return operators.attend_and_convolve(input, weight, branch, geometry, is_readable)
 
 
 def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -11,20 +11,19 @@ T kernel taps (h x w), J = K I channels side by side.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.errors import ArgumentError, unknown_name
-from dyconv.kernels import compiled, native, products, tiling
-from dyconv.kernels.compiled import Computation
-from dyconv.kernels.depthwise import Direct
+from dyconv.kernels import native, operators, products, tiling
 from dyconv.kernels.folding import Folding, folded_convolution, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
-from dyconv.kernels.taps import TapRegion, convolve_taps, used_regions
-from dyconv.kernels.tracing import is_ordinary, is_traced, remembered
+from dyconv.kernels.taps import TapRegion, convolve_open_taps, convolve_taps, used_regions
+from dyconv.kernels.tracing import is_exported, is_known, is_ordinary, is_traced, remembered
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ class Algorithm:
     Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were fitted to
     medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their order matters.
     `keeps_format` says that the gradient of a channels-last input is channels-last by itself, `sequential` that it goes
-    through the images one by one: never chosen on an accelerator, or for a compiler. `computation` is its computation
-    by compiled kernels, for those that have one.
+    through the images one by one: never chosen on an accelerator. `is_operator` says that it is one operator of
+    `operators`, which a compiler takes as it is, and `folds` that it makes groups of images, so that an open number of
+    images would be fixed.
     """
 
     applies: Callable[[Geometry], bool]
@@ -43,7 +43,8 @@ class Algorithm:
     run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
     keeps_format: bool = False
     sequential: bool = False
-    computation: Callable[[Geometry], Computation] | None = None
+    is_operator: bool = False
+    folds: bool = False
 
 
 def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -63,13 +64,9 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve in one group by compiled kernels in channels-last; by products where these cannot read the tensors."""
-    if not (native.can_read(input, weight, attention) and weight.is_contiguous()):
+    if not native.computes(input, weight, attention):
         return _product(input, weight, attention, g)
-    return compiled.convolve(input, weight, attention, _tiles(g))
-
-
-def _tiles(g: Geometry) -> Computation:
-    return tiling.Tiles(_patches(g))
+    return operators.convolve(input, weight, attention, g)
 
 
 def _patches(g: Geometry) -> products.PatchGrid:
@@ -93,13 +90,9 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) ->
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve depthwise by compiled kernels in channels-last; by folding where these cannot read the tensors."""
-    if not native.can_read(input, weight, attention):
+    if not native.computes(input, weight, attention):
         return _depthwise(input, weight, attention, g)
-    return compiled.convolve(input, weight, attention, _one_by_one(g))
-
-
-def _one_by_one(g: Geometry) -> Computation:
-    return Direct(_folding(g, 1), g.output_size)
+    return operators.convolve(input, weight, attention, g)
 
 
 def _folding(g: Geometry, at_a_time: int) -> Folding:
@@ -122,7 +115,9 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve depthwise on a tiny map by one product per kernel tap, without taps that meet padding only."""
-    # Under a compiler the sum over taps stays, because folding would fix a batch size that is left open.
+    if not (is_known(g.batch) and is_known(g.input_size[0]) and is_known(g.input_size[1])):
+        kernels_BTC = _aggregate(weight.flatten(2).transpose(1, 2), attention)
+        return convolve_open_taps(input, kernels_BTC, g.kernel_size, g.stride, g.padding, g.dilation)
     if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
         return _depthwise(input, weight, attention, g)
     regions = _tap_regions(g)
@@ -199,6 +194,7 @@ _LINES = 1.1  # one multiply-add of a product that is summed up over lines of pa
 _CALL = 1.4e6  # the set-up of one convolution, forward and backward
 _SHARED = 800.0  # one element of the K kernels, once per batch
 _OPEN_BATCH = 64  # stands for a batch size that is not known yet
+_OPEN_SIZE = 14  # stands for a height or width in pixels that is not known yet
 _TILED_MIXING = 12.0  # one element of a kernel that is multiplied as soon as it is mixed
 _TILED_PRODUCT = 0.95  # one multiply-add of that
 _DIRECT = 4.0  # one multiply-add of a compiled depthwise kernel
@@ -306,12 +302,12 @@ def _direct_foldable(g: Geometry) -> bool:
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
-    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True, computation=_tiles),
-    "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
-    "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
-    "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
+    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True, is_operator=True),
+    "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True, folds=True),
+    "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped, folds=True),
+    "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise, folds=True),
     "direct": Algorithm(
-        _direct_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True, computation=_one_by_one
+        _direct_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True, is_operator=True
     ),
     "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
     "mix_input": Algorithm(
@@ -339,7 +335,7 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     if algorithm == "shared":
         return _ALGORITHMS["plain"]
     if algorithm is None:
-        return _ALGORITHMS[_cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
+        return _ALGORITHMS[_cheapest(_for_choosing(geometry), _usable(geometry, on_cpu))]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
@@ -348,16 +344,49 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     return _ALGORITHMS[algorithm]
 
 
-def _for_choosing(geometry: Geometry) -> Geometry:
-    """Return the geometry with a number in place of a batch size that `torch.export` leaves open.
+class _Usable(NamedTuple):
+    """What the surroundings of a call allow: operators of compiled kernels, a loop over images, and folding them."""
 
-    Comparing the open size would fix it.
+    operators: bool
+    loops: bool
+    folding: bool
+
+
+def _usable(geometry: Geometry, on_cpu: bool) -> _Usable:
+    return _Usable(
+        operators=on_cpu and not is_exported(), loops=on_cpu and not is_traced(), folding=is_known(geometry.batch)
+    )
+
+
+def _for_choosing(geometry: Geometry) -> Geometry:
+    """Return the geometry with numbers in place of sizes that a compiler or `torch.export` leaves open.
+
+    Comparing an open size would fix it.
     """
-    return geometry if isinstance(geometry.batch, int) else geometry._replace(batch=_OPEN_BATCH)
+    if not is_known(geometry.batch):
+        geometry = geometry._replace(batch=_OPEN_BATCH)
+    height, width = geometry.input_size
+    if is_known(height) and is_known(width):
+        return geometry
+    # Maps that are large enough for the kernel, whatever they will be.
+    open_size = (
+        height if is_known(height) else max(_OPEN_SIZE, geometry.dilation[0] * geometry.kernel_size[0]),
+        width if is_known(width) else max(_OPEN_SIZE, geometry.dilation[1] * geometry.kernel_size[1]),
+    )
+    return geometry._replace(input_size=open_size)
 
 
 @remembered
-def _cheapest(geometry: Geometry, sequential: bool) -> str:
-    # Equal costs go to the first in the table.
-    names = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
-    return min(names, key=lambda name: _ALGORITHMS[name].cost(geometry))
+def _cheapest(geometry: Geometry, usable: _Usable) -> str:
+    cheapest, least = "", inf
+    for name in available_algorithms(geometry):
+        algorithm = _ALGORITHMS[name]
+        if algorithm.sequential and not (usable.operators if algorithm.is_operator else usable.loops):
+            continue
+        if algorithm.folds and not usable.folding:
+            continue
+        cost = algorithm.cost(geometry)
+        # Equal costs go to the first in the table.
+        if cost < least:
+            cheapest, least = name, cost
+    return cheapest

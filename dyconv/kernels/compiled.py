@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels import native
-from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.pooling import average_pool
 
 _LAST = torch.channels_last
@@ -53,21 +52,6 @@ class Branch(NamedTuple):
     temperature: Tensor
 
 
-def convolve(input: Tensor, weight: Tensor, attention: Tensor, computation: Computation) -> Tensor:
-    """Return the channels-last convolution of (B, C, H, W) images, each with its own mix of K kernels."""
-    return _MixedConvolution.apply(input, weight, attention, computation)  # type: ignore[no-any-return]
-
-
-def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, computation: Computation) -> Tensor:
-    """Return the convolution of images by the attention of a branch, softmax(z / temperature).
-
-    The sums of the input's gradient begin at the gradient of the average, one number per channel.
-
-    Source: Chen et al. 2020, section 3, figure 3.
-    """
-    return _Attended.apply(input, weight, *branch, computation)  # type: ignore[no-any-return]
-
-
 def attend(average: Tensor, branch: Branch) -> Tensor:
     """Return the (B, K) attention of a branch for images of this average (B, C); without a derivative."""
     return _attended(average.contiguous(), 1, branch[:4], float(branch.temperature))[2]
@@ -86,70 +70,70 @@ def _sizes(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: f
     return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, temperature)
 
 
-class _MixedConvolution(torch.autograd.Function):
-    """`convolve` with its first derivative written by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, computation: Computation) -> Tensor:
-        images, mixture = input.contiguous(memory_format=_LAST), attention.contiguous()
-        # The input itself, not the copy, so that a second derivative reaches its graph.
-        ctx.computation = computation
-        ctx.save_for_backward(input, weight, mixture)
-        return computation.output(images, weight, computation.shared(weight), mixture)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
-        saved = input, weight, attention = ctx.saved_tensors
-        computation: Computation = ctx.computation
-        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
-            return (*gradients_by_torch(computation.by_torch, saved, grads[0], ctx.needs_input_grad), None)
-        images, grad = input.contiguous(memory_format=_LAST), grads[0].contiguous(memory_format=_LAST)
-        with_shared = images, weight, computation.shared(weight), attention, grad
-        to_input = computation.input_gradient(*with_shared, None) if ctx.needs_input_grad[0] else None
-        if not any(ctx.needs_input_grad[1:3]):
-            return to_input, None, None, None
-        return to_input, *computation.kernel_gradients(*with_shared), None
+def output(computation: Computation, input: Tensor, weight: Tensor, attention: Tensor) -> tuple[Tensor]:
+    """Return the channels-last convolution of (B, C, H, W) images, each with its own mix of K kernels."""
+    weight = weight.contiguous()
+    images, mixture = input.contiguous(memory_format=_LAST), attention.contiguous()
+    return (computation.output(images, weight, computation.shared(weight), mixture),)
 
 
-class _Attended(torch.autograd.Function):
-    """`attend_and_convolve` with its first derivative written by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, *branch_and_computation: Any) -> Tensor:
-        *layers, temperature, computation = branch_and_computation
-        images = input.contiguous(memory_format=_LAST)
-        ctx.computation, ctx.temperature = computation, float(temperature)
-        results = _attended(images, images.shape[2:].numel(), layers, ctx.temperature)
-        ctx.save_for_backward(input, weight, *layers, *results)
-        return computation.output(images, weight, computation.shared(weight), results[2])  # type: ignore[no-any-return]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        computation: Computation = ctx.computation
-        # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
-        saved = ctx.saved_tensors
-        (input, weight, *layers), results = saved[:6], saved[6:]
-        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
-
-            def by_torch(input: Tensor, weight: Tensor, *layers: Tensor) -> Tensor:
-                return computation.by_torch(input, weight, _attention(input, layers, ctx.temperature))
-
-            return (*gradients_by_torch(by_torch, saved[:6], grads[0], ctx.needs_input_grad), None, None)
-        images, grad = input.contiguous(memory_format=_LAST), grads[0].contiguous(memory_format=_LAST)
-        with_shared = images, weight, computation.shared(weight), results[2], grad
-        # Backwards: attention's gradient first, then its layers', and with the average's that of the images.
-        to_weight, to_attention = computation.kernel_gradients(*with_shared)
-        to_layers = [torch.empty_like(layer) for layer in layers]
-        to_pixels = torch.empty_like(results[0])
-        sizes = _sizes(images, images.shape[2:].numel(), layers, ctx.temperature)
-        native.attend_gradient(sizes, layers, results, to_attention, (*to_layers, to_pixels))
-        to_input = computation.input_gradient(*with_shared, to_pixels) if ctx.needs_input_grad[0] else None
-        return to_input, to_weight, *to_layers, None, None
+def gradients(
+    computation: Computation, grad: Tensor, input: Tensor, weight: Tensor, attention: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of images, kernels and attention, from that of the output; None for those not needed."""
+    weight = weight.contiguous()
+    images, grad = input.contiguous(memory_format=_LAST), grad.contiguous(memory_format=_LAST)
+    with_shared = images, weight, computation.shared(weight), attention.contiguous(), grad
+    to_input = computation.input_gradient(*with_shared, None) if needed[0] else None
+    if not any(needed[1:]):
+        return to_input, None, None
+    return to_input, *computation.kernel_gradients(*with_shared)
 
 
-def _attention(input: Tensor, layers: Sequence[Tensor], temperature: float) -> Tensor:
-    """Return the (B, K) attention by operations of torch."""
-    squeeze, squeeze_bias, excite, excite_bias = layers
-    hidden = torch.relu(F.linear(average_pool(input), squeeze, squeeze_bias))
-    return torch.softmax(F.linear(hidden, excite, excite_bias) / temperature, 1)
+def attended_output(computation: Computation, input: Tensor, weight: Tensor, *branch: Tensor) -> tuple[Tensor, ...]:
+    """Return the convolution by the attention of a branch; then average (B, C), hidden units (B, U), attention (B, K).
+
+    Source: Chen et al. 2020, section 3, figure 3.
+    """
+    weight, images = weight.contiguous(), input.contiguous(memory_format=_LAST)
+    layers, temperature = _layers(branch)
+    results = _attended(images, images.shape[2:].numel(), layers, temperature)
+    return computation.output(images, weight, computation.shared(weight), results[2]), *results
+
+
+def attended_gradients(
+    computation: Computation, grad: Tensor, input: Tensor, weight: Tensor, *others: Any
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of images, kernels and the tensors of the branch; the temperature has none.
+
+    `others` are the five tensors of the branch, the three results of `attended_output` after its first, and whether
+    each gradient is needed. The sums of the images' gradient begin at the gradient of the average, one number per
+    channel.
+    """
+    branch, results, needed = others[:5], others[5:8], others[8]
+    weight = weight.contiguous()
+    layers, temperature = _layers(branch)
+    images, grad = input.contiguous(memory_format=_LAST), grad.contiguous(memory_format=_LAST)
+    with_shared = images, weight, computation.shared(weight), results[2], grad
+    # Backwards: attention's gradient first, then its layers', and with the average's that of the images.
+    to_weight, to_attention = computation.kernel_gradients(*with_shared)
+    to_layers = [torch.empty_like(layer) for layer in layers]
+    to_pixels = torch.empty_like(results[0])
+    sizes = _sizes(images, images.shape[2:].numel(), layers, temperature)
+    native.attend_gradient(sizes, layers, results, to_attention, (*to_layers, to_pixels))
+    to_input = computation.input_gradient(*with_shared, to_pixels) if needed[0] else None
+    return to_input, to_weight, *to_layers, None
+
+
+def attention_by_torch(input: Tensor, branch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return average (B, C), hidden units (B, U) and attention (B, K) by operations of torch."""
+    squeeze, squeeze_bias, excite, excite_bias, temperature = branch
+    average = average_pool(input)
+    hidden = torch.relu(F.linear(average, squeeze, squeeze_bias))
+    return average, hidden, torch.softmax(F.linear(hidden, excite, excite_bias) / temperature.detach(), 1)
+
+
+def _layers(branch: Sequence[Tensor]) -> tuple[list[Tensor], float]:
+    """Return weights and biases of a branch as the C code reads them, and its temperature."""
+    *layers, temperature = branch
+    return [layer.contiguous() for layer in layers], float(temperature)

@@ -6,15 +6,14 @@ code is called through `native`; the autograd function is in `compiled`.
 Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
 """
 
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels import native
-from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.folding import Folding, differentiable_folding
 from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
@@ -77,46 +76,29 @@ class Direct(NamedTuple):
         return _axes((height, width), self.output_size, kernel_size, *strides)
 
 
-def convolve_each(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
-    """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap.
+def output(direct: Direct, input: Tensor, kernels_BTC: Tensor, kernel_size: Pair) -> Tensor:
+    """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap."""
+    images = input.contiguous(memory_format=torch.channels_last)
+    result = torch.empty((*images.shape[:2], *direct.output_size), memory_format=torch.channels_last)
+    native.gather(images, kernels_BTC.contiguous(), None, result, *direct.axes(images, kernel_size).forward)
+    return result
 
-    The compiled kernels must be able to read both.
-    """
-    return _Each.apply(input, kernels_BTC, kernel_size, direct)  # type: ignore[no-any-return]
 
-
-class _Each(torch.autograd.Function):
-    """`convolve_each` with its first derivative written by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, kernels: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
-        images = input.contiguous(memory_format=torch.channels_last)
-        # The tensors themselves, not copies, so that a second derivative reaches their graphs.
-        ctx.direct, ctx.kernel_size = direct, kernel_size
-        ctx.save_for_backward(input, kernels)
-        result = torch.empty((*images.shape[:2], *direct.output_size), memory_format=torch.channels_last)
-        native.gather(images, kernels.contiguous(), None, result, *direct.axes(images, kernel_size).forward)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
-        saved = input, kernels = ctx.saved_tensors
-        direct: Direct = ctx.direct
-        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
-            compute = partial(each_by_torch, kernel_size=ctx.kernel_size, folding=direct.folding)
-            return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None, None)
-        last = torch.channels_last
-        images, grad = input.contiguous(memory_format=last), grads[0].contiguous(memory_format=last)
-        axes = direct.axes(images, ctx.kernel_size)
-        to_input = to_kernels = None
-        if ctx.needs_input_grad[0]:
-            to_input = torch.empty(images.shape, memory_format=last)
-            native.gather(grad, kernels.contiguous(), None, to_input, *axes.backward)
-        if ctx.needs_input_grad[1]:
-            to_kernels = torch.empty(kernels.shape)
-            native.kernel_gradient(images, to_kernels, grad, *axes.forward)
-        return to_input, to_kernels, None, None
+def gradients(
+    direct: Direct, kernel_size: Pair, grad: Tensor, input: Tensor, kernels_BTC: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of images and kernels, from that of `output`; None for those that are not needed."""
+    last = torch.channels_last
+    images, grad = input.contiguous(memory_format=last), grad.contiguous(memory_format=last)
+    axes = direct.axes(images, kernel_size)
+    to_input = to_kernels = None
+    if needed[0]:
+        to_input = torch.empty(images.shape, memory_format=last)
+        native.gather(grad, kernels_BTC.contiguous(), None, to_input, *axes.backward)
+    if needed[1]:
+        to_kernels = torch.empty(kernels_BTC.shape)
+        native.kernel_gradient(images, to_kernels, grad, *axes.forward)
+    return to_input, to_kernels
 
 
 def each_by_torch(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, folding: Folding) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyconv.kernels.tracing import is_ordinary
+from dyconv.kernels.tracing import is_exported, is_ordinary
 
 MOST_ROWS = 16
 """The most rows of a depthwise kernel that the C code convolves."""
@@ -137,6 +137,19 @@ def can_read(*tensors: Tensor) -> bool:
         if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
             return False
     return True
+
+
+def computes(*tensors: Tensor) -> bool:
+    """Return True if the compiled kernels compute with tensors of this dtype on this device.
+
+    It asks for nothing that a tensor without memory could not say; `operators` sees to those.
+    """
+    if not available():
+        return False
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+            return False
+    return not is_exported()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -9,6 +9,7 @@ Dimensions: B images, C channels, H W pixels, T kernel taps in use.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -76,6 +77,26 @@ def convolve_taps(input: Tensor, kernels_BTC: Tensor, regions: Sequence[TapRegio
     # Channels last, so that a tap multiplies whole vectors of channels.
     output: Tensor = _Taps.apply(images, kernels_BTC, tuple(regions), output_size)
     return output.to(input.dtype).permute(0, 3, 1, 2)
+
+
+def convolve_open_taps(
+    input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Tensor:
+    """Return the same sum over all taps of images whose number or size is left open, by torch's own operations.
+
+    It reads a padded copy of the images, so that no tap depends on their size.
+    """
+    (s, t), (p, q), (d, e) = stride, padding, dilation
+    padded = F.pad(input, (q, q, p, p))
+    rows = (padded.shape[2] - d * (kernel_size[0] - 1) - 1) // s + 1
+    columns = (padded.shape[3] - e * (kernel_size[1] - 1) - 1) // t + 1
+    total: Tensor | None = None
+    for tap, (i, j) in enumerate(product(range(kernel_size[0]), range(kernel_size[1]))):
+        below, right = i * d + s * (rows - 1) + 1, j * e + t * (columns - 1) + 1
+        met = padded[:, :, i * d : below : s, j * e : right : t] * kernels_BTC[:, tap, :, None, None]
+        total = met if total is None else total + met
+    assert total is not None  # a kernel has a tap
+    return total
 
 
 class _Taps(torch.autograd.Function):

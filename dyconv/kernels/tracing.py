@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+_ANY_SIZE = 2**60
 _PLAIN = frozenset({Tensor, nn.Parameter})
 
 
@@ -27,6 +28,28 @@ def is_transformed() -> bool:
     """Return True if `torch.func` transforms the call (`grad`, `vmap`, …)."""
     active = getattr(torch._C, "_are_functorch_transforms_active", None)
     return not torch.compiler.is_compiling() and active is not None and active()
+
+
+def is_exported() -> bool:
+    """Return True if the call becomes a program that runs elsewhere, where torch's own operations alone are known."""
+    if torch.compiler.is_compiling():
+        # Older torch has one answer for compilers and exports.
+        return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+    return bool(torch._C._is_tracing())
+
+
+def is_known(size: int) -> bool:
+    """Return True if this size is a number; False if a compiler or an export leaves it open.
+
+    Asking an open size anything else would fix it.
+    """
+    if not torch.compiler.is_compiling():
+        return isinstance(size, int)
+    # Imported here, as it takes long and is loaded by every compiler anyway.
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    # A compiler shows open sizes as ordinary integers; nothing is known of them, not even that they are below this.
+    return statically_known_true(size < _ANY_SIZE)
 
 
 def is_ordinary(*tensors: Tensor) -> bool:

@@ -15,6 +15,7 @@ from dyconv.errors import ArgumentError
 from dyconv.functional import IntOrPair, explicit_padding
 from dyconv.kernels.folding import is_channels_last
 from dyconv.kernels.pooling import at_least_float32, average_pool
+from dyconv.kernels.tracing import is_known
 from dyconv.layers.convolution import ConvolutionLayer
 from dyconv.layers.kinds import register_layer
 
@@ -161,7 +162,7 @@ class DCDConv2d(ConvolutionLayer):
         mixed = reduced + self.mixed_norm(_by_image(core_BN.unflatten(1, (self.core_size, self.core_size)), reduced))
         # The bias goes with this part, as the scales of the other one must not touch it.
         dynamic = F.conv2d(mixed, self.expand, bias)
-        if self._reads_single_pixels(pixels) and 4 * self.in_channels <= input.shape[2:].numel():
+        if self._reads_single_pixels(pixels) and self._is_large(input):
             # On a large map it is faster to scale an image's kernel than its output: fewer passes over memory.
             kernel_BOC = scale_BO[:, :, None].to(self.weight.dtype) * self.weight[0].flatten(1)
             return _by_image(kernel_BOC, input, dynamic)
@@ -171,6 +172,11 @@ class DCDConv2d(ConvolutionLayer):
     def _reads_single_pixels(self, padding: tuple[int, int]) -> bool:
         """Return True if each output pixel depends on the same pixel of the input alone."""
         return self.kernel_size == self.stride == (1, 1) and padding == (0, 0)
+
+    def _is_large(self, input: Tensor) -> bool:
+        """Return True if the images have many pixels for the channels of this layer; False if their size is open."""
+        height, width = input.shape[2:]
+        return is_known(height) and is_known(width) and 4 * self.in_channels <= height * width
 
     def begin_as_static(self) -> float:
         """Begin with every scale at 1 and without the product, by S and P of zeros; they learn from there."""
@@ -220,7 +226,7 @@ class DCDConv2d(ConvolutionLayer):
             sides += [before, needed - input.shape[2 + axis] - before]
         # Usually the kernel is padded by half its size, and its centres are the pixels of the image; a few more pixels
         # at the end, which a stride leaves out, change nothing.
-        if sides[0] == sides[2] == 0 and min(sides) > -min(self.stride):
+        if all(map(is_known, sides)) and sides[0] == sides[2] == 0 and min(sides) > -min(self.stride):
             return input
         return F.pad(input, sides)
 

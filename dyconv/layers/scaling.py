@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.functional import IntOrPair, dynamic_conv2d, explicit_padding, with_gradient_format
-from dyconv.kernels import depthwise, native
+from dyconv.kernels import depthwise, native, operators
 from dyconv.kernels.folding import Folding, format_of, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.pooling import at_least_float32
-from dyconv.kernels.tracing import is_autocast, without_autocast
+from dyconv.kernels.tracing import is_autocast, is_known, without_autocast
 
 
 class Scales(NamedTuple):
@@ -98,7 +98,9 @@ def _computation(g: Geometry, scales: Scales) -> Callable[..., Tensor]:
         return _depthwise
     if scales.positions is None:
         return _by_maps
-    return _by_patches if g.groups == 1 and prod(g.output_size) <= g.out_channels else _by_kernels
+    # A map whose size is left open has more pixels than a layer has outputs, as far as anybody knows.
+    is_small = all(map(is_known, g.input_size)) and prod(g.output_size) <= g.out_channels
+    return _by_patches if g.groups == 1 and is_small else _by_kernels
 
 
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor | None, scales: Scales, g: Geometry) -> Tensor:
@@ -111,8 +113,9 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor | None, scales: 
     kernels_BTC = kernels_BTC.expand(g.batch, -1, -1).to(input.dtype)
     folding = Folding(g.stride, g.padding, g.dilation, g.groups, 1)
     # Compiled kernels first. Folding needs the number of images; products do where an export leaves that open.
-    if g.kernel_size[0] <= native.MOST_ROWS and g.batch and native.can_read(input, kernels_BTC):
-        return depthwise.convolve_each(input, kernels_BTC, g.kernel_size, depthwise.Direct(folding, g.output_size))
+    has_images = not is_known(g.batch) or g.batch > 0
+    if g.kernel_size[0] <= native.MOST_ROWS and has_images and native.computes(input, kernels_BTC):
+        return operators.convolve_each(input, kernels_BTC, g)
     if _is_foldable(g):
         return depthwise.each_by_torch(input, kernels_BTC, g.kernel_size, folding)
     return _by_products(input, kernels_BTC.transpose(1, 2)[:, :, None], g)
@@ -174,7 +177,7 @@ def _by_products(input: Tensor, kernels_BGOIT: Tensor, g: Geometry) -> Tensor:
 
 def _is_foldable(g: Geometry) -> bool:
     """Return True if images can be folded: a batch size that is left open cannot be a number of groups."""
-    return isinstance(g.batch, int) and g.batch > 0
+    return is_known(g.batch) and g.batch > 0
 
 
 def _mixed(shared: Tensor, attention: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dyconv import DynamicConv2d, build_model, record_attention, set_temperature
-from dyconv.kernels import compiled, native
+from dyconv.kernels import compiled, native, operators
 from tests.dyconv.definition import compiled as with_compiler
 
 KINDS = [
@@ -54,8 +54,8 @@ def assert_alike(ours: list[Tensor], expected: list[Tensor], **close: float) -> 
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows whenever a layer is done in one step."""
     made: list[int] = []
-    attend = compiled.attend_and_convolve
-    monkeypatch.setattr(compiled, "attend_and_convolve", lambda *a: (made.append(1), attend(*a))[1])
+    attend = operators.attend_and_convolve
+    monkeypatch.setattr(operators, "attend_and_convolve", lambda *a: (made.append(1), attend(*a))[1])
     return made
 
 
