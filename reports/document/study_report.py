@@ -15,7 +15,14 @@ from reports.analysis.factorial import FactorialSummary, summarize_factorial
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
-from reports.content.plan_words import MOST_TOLD_APART, looks_words, network_titles, short_titles, trials_of
+from reports.content.plan_words import (
+    MOST_TOLD_APART,
+    looks_words,
+    network_titles,
+    short_titles,
+    specs_of,
+    trials_of,
+)
 from reports.document import prose
 from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
@@ -262,6 +269,9 @@ def _figures(
         yield tradeoff_figure(study, plan, results, summary) or Paragraph(
             f"No figure of accuracy against multiply-adds: {without_both}."
         )
+    if max((spec.train.epochs for spec in specs_of(plan, study.name)), default=0) == 1:
+        yield Paragraph("No figures over the epochs of the training: it has one.")
+        return
     untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
     if len(study.variants) > MOST_TOLD_APART:
         untracked = unreported = f"{len(study.variants)} variants could not be told apart in it"

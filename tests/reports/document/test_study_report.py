@@ -83,6 +83,16 @@ def test_a_left_out_figure_is_said(plan: Plan, results: Results) -> None:
     assert "No figure of the training" in _words(document.sections[1].blocks)
 
 
+def test_a_training_of_one_epoch_has_no_figure_over_the_epochs(store: Store) -> None:
+    once = TEMPERATURE.model_copy(update={"baseline": {"train.epochs": 1, "train.temperature.epochs": 0.5}})
+    plan = plan_of(once)
+    for node in plan.trials.values():
+        store.add(plan, node, {"test/top1": 50.0})
+    document = document_of(plan, collect(plan, store.uri))
+    assert [figure.kind for figure in document.figures] == ["accuracy"]
+    assert "No figures over the epochs of the training: it has one." in _words(document.sections[0].blocks)
+
+
 def test_few_seeds_are_a_caveat(store: Store) -> None:
     plan = plan_of(TEMPERATURE, seeds=1)
     assert "With 1 seed per variant" in _words(document_of(plan, collect(plan, store.uri)).summary)
