@@ -150,7 +150,9 @@ class Operator:
             return self._backward_by_torch(grad, *arguments)
         computation = self.definition.computation(*inputs)
         gradients = self.definition.differentiate(computation, grad, *tensors, *outputs, needed)
-        return _as_returned(tuple(_or_empty(gradient, grad) for gradient in gradients))
+        # Kernels and attention are differentiated together; what nobody needs is not returned, as the shapes say.
+        wanted = [gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
+        return _as_returned(tuple(_or_empty(gradient, grad) for gradient in wanted))
 
     def _backward_by_torch(self, grad: Tensor, *arguments: Any) -> Any:
         inputs, _, needed = self._parts(arguments)

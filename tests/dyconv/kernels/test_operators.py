@@ -79,6 +79,20 @@ def test_torch_finds_nothing_wrong_with_an_operator(name: str) -> None:
 
 
 @with_compiler
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_gradients_that_nobody_needs_have_the_shapes_that_are_promised(frozen: int) -> None:
+    operator, arguments = samples()["mixed dense"]
+    needed = [number != frozen for number in range(3)]
+    grad = torch.randn_like(operator(*arguments))
+    with torch.no_grad():
+        real = torch.ops.dyconv.mixed_conv2d_backward(grad, *arguments, needed)
+        promised = torch.ops.dyconv.mixed_conv2d_backward(
+            *(one.to("meta") if isinstance(one, Tensor) else one for one in (grad, *arguments)), needed
+        )
+    assert [one.shape for one in real] == [one.shape for one in promised]
+
+
+@with_compiler
 @pytest.mark.parametrize("name", samples())
 def test_a_derivative_can_be_differentiated_again(name: str) -> None:
     operator, arguments = samples()[name]
