@@ -75,6 +75,7 @@ def test_an_exported_network_gives_the_same(kind: dict[str, Any]) -> None:
         torch.testing.assert_close(exported(x), model(x))
 
 
+@pytest.mark.torture
 @pytest.mark.slow
 def test_a_whole_backbone_is_exported() -> None:
     model = build_model("mobilenet_v2", 10, width=0.35, depth=0.3, in_channels=1, num_kernels=4, seed=0)
