@@ -70,7 +70,7 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
         groups=groups,
     )
     height, width = geometry.output_size
-    if is_known(height) and is_known(width) and (height < 1 or width < 1):
+    if is_known(height, width) and (height < 1 or width < 1):
         raise ShapeError(
             f"a {kernel_size} kernel with dilation {dilations} does not fit an input of {geometry.input_size} pixels "
             f"padded by {paddings}: enlarge the input or the padding"
@@ -104,7 +104,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
     # Channels of the kernels, whose sizes a tracer knows.
     geometry = Geometry(batch, kernels[0], kernels[2] * groups, kernels[1], *sizes)
-    if (is_known(batch) and batch < 1) or (is_known(height) and is_known(width) and min(geometry.output_size) < 1):
+    if is_known(batch, height, width) and (batch < 1 or min(geometry.output_size) < 1):
         return None
     algorithm = algorithms.choose(geometry)
     if is_single:

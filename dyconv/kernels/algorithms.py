@@ -115,7 +115,7 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve depthwise on a tiny map by one product per kernel tap, without taps that meet padding only."""
-    if not (is_known(g.batch) and is_known(g.input_size[0]) and is_known(g.input_size[1])):
+    if not is_known(g.batch, *g.input_size):
         kernels_BTC = _aggregate(weight.flatten(2).transpose(1, 2), attention)
         return convolve_open_taps(input, kernels_BTC, g.kernel_size, g.stride, g.padding, g.dilation)
     if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
@@ -363,11 +363,11 @@ def _for_choosing(geometry: Geometry) -> Geometry:
 
     Comparing an open size would fix it.
     """
+    if is_known(geometry.batch, *geometry.input_size):
+        return geometry
     if not is_known(geometry.batch):
         geometry = geometry._replace(batch=_OPEN_BATCH)
     height, width = geometry.input_size
-    if is_known(height) and is_known(width):
-        return geometry
     # Maps that are large enough for the kernel, whatever they will be.
     open_size = (
         height if is_known(height) else max(_OPEN_SIZE, geometry.dilation[0] * geometry.kernel_size[0]),

@@ -38,18 +38,22 @@ def is_exported() -> bool:
     return bool(torch._C._is_tracing())
 
 
-def is_known(size: int) -> bool:
-    """Return True if this size is a number; False if a compiler or an export leaves it open.
+def is_known(*sizes: int) -> bool:
+    """Return True if these sizes are numbers; False if a compiler or an export leaves one open.
 
     Asking an open size anything else would fix it.
     """
     if not torch.compiler.is_compiling():
-        return isinstance(size, int)
+        # A loop, because a generator costs more: this is asked at every call of a layer.
+        for size in sizes:  # noqa: SIM110
+            if not isinstance(size, int):
+                return False
+        return True
     # Imported here, as it takes long and is loaded by every compiler anyway.
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
     # A compiler shows open sizes as ordinary integers; nothing is known of them, not even that they are below this.
-    return statically_known_true(size < _ANY_SIZE)
+    return all(statically_known_true(size < _ANY_SIZE) for size in sizes)
 
 
 def is_ordinary(*tensors: Tensor) -> bool:

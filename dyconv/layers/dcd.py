@@ -176,7 +176,7 @@ class DCDConv2d(ConvolutionLayer):
     def _is_large(self, input: Tensor) -> bool:
         """Return True if the images have many pixels for the channels of this layer; False if their size is open."""
         height, width = input.shape[2:]
-        return is_known(height) and is_known(width) and 4 * self.in_channels <= height * width
+        return is_known(height, width) and 4 * self.in_channels <= height * width
 
     def begin_as_static(self) -> float:
         """Begin with every scale at 1 and without the product, by S and P of zeros; they learn from there."""
@@ -226,7 +226,7 @@ class DCDConv2d(ConvolutionLayer):
             sides += [before, needed - input.shape[2 + axis] - before]
         # Usually the kernel is padded by half its size, and its centres are the pixels of the image; a few more pixels
         # at the end, which a stride leaves out, change nothing.
-        if all(map(is_known, sides)) and sides[0] == sides[2] == 0 and min(sides) > -min(self.stride):
+        if is_known(*sides) and sides[0] == sides[2] == 0 and min(sides) > -min(self.stride):
             return input
         return F.pad(input, sides)
 

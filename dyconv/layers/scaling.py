@@ -99,7 +99,7 @@ def _computation(g: Geometry, scales: Scales) -> Callable[..., Tensor]:
     if scales.positions is None:
         return _by_maps
     # A map whose size is left open has more pixels than a layer has outputs, as far as anybody knows.
-    is_small = all(map(is_known, g.input_size)) and prod(g.output_size) <= g.out_channels
+    is_small = is_known(*g.input_size) and prod(g.output_size) <= g.out_channels
     return _by_patches if g.groups == 1 and is_small else _by_kernels
 
 
