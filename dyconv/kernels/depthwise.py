@@ -1,7 +1,7 @@
 """This module computes a depthwise convolution with one kernel per image, by compiled kernels on channels-last images.
 
 No image is copied into the channels of another, as in folding, and a training step keeps no kernel of an image. The C
-code is called through `native`; the autograd function is in `compiled`.
+code is called through `native`; `compiled` and `operators` call this module.
 
 Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
 """
