@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before anything imports torch, and for processes that tests start: two workers of pytest on two cores, each with two
+# threads, spend most of their time waiting for each other. Tests of several threads ask for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest
