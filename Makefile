@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 KERNELS := $(wildcard dyconv/kernels/csrc/*)
 
-.PHONY: run all bench test lint types contracts tests torture clean
+.PHONY: run all bench bench-harness test lint types contracts tests torture clean
 
 # The paper's core: minutes.
 run: $(VENV)/.installed
@@ -15,8 +15,13 @@ run: $(VENV)/.installed
 all: $(VENV)/.installed
 	$(BIN)/python run_ablation.py run --all --preset quick --workers $(WORKERS)
 
+# Layers and networks, for docs/performance.md: twenty minutes. The machine should have nothing else to do.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
+
+# What launching, planning and reporting cost, for docs/developing/timings.md: half an hour.
+bench-harness: $(VENV)/.installed
+	$(BIN)/python -m benchmarks trial launch planning reporting
 
 test: lint types contracts tests
 

@@ -1,6 +1,7 @@
-"""`python -m benchmarks [part …]` measures, then writes docs/performance.json, .md and .png.
+"""`python -m benchmarks [part …]` measures, then writes docs/performance.md, .png and docs/developing/timings.md.
 
-Parts that are not named keep their results in the JSON file.
+Without a part it measures all of the layers. Parts that are not named keep their results, which are in
+docs/developing/timings.json.
 """
 
 from __future__ import annotations
@@ -37,29 +38,36 @@ def _layers() -> Iterator[dict[str, Any]]:
                 yield {"network": f"{title}, {pixels} px", **layers.measure(shape, machine)}
 
 
-PARTS: dict[str, Callable[[], Any]] = {
+def _latency() -> list[dict[str, Any]]:
+    return [_said(measured) for case in latency.CASES for measured in latency.measure(case)]
+
+
+OF_LAYERS: dict[str, Callable[[], Any]] = {
     "machine": lambda: asdict(measure_machine()),
     "networks": _networks,
-    "latency": lambda: [_said(latency.measure(*case)) for case in latency.CASES],
+    "latency": _latency,
+    "layers": lambda: [_said(measured) for measured in _layers()],
+}
+OF_THE_HARNESS: dict[str, Callable[[], Any]] = {
     "trial": lambda: _said(harness.trial()),
     "launch": launching.launching,
     "planning": harness.planning,
     "reporting": reporting.reporting,
-    "layers": lambda: [_said(measured) for measured in _layers()],
 }
+PARTS = OF_LAYERS | OF_THE_HARNESS
 
 
 def main(wanted: list[str]) -> None:
-    """Measure the parts called `wanted`, by default all, and write the page from all results so far."""
+    """Measure the parts called `wanted`, by default those of the layers, and write the pages from all results."""
     unknown = set(wanted) - set(PARTS)
     if unknown:
         sys.exit(f"unknown part {', '.join(sorted(unknown))}. Known are: {', '.join(PARTS)}")
     torch.set_num_threads(1)
     keep_freed_memory()
-    path = FOLDER / "performance.json"
+    path = FOLDER / "developing" / "timings.json"
     measurements: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     origin = _where()
-    for name in wanted or PARTS:
+    for name in wanted or OF_LAYERS:
         measurements[name] = {"measured": origin, "results": PARTS[name]()}
         # After each part, so that an interrupt loses one part only.
         path.write_text(json.dumps(measurements, indent=1, ensure_ascii=False) + "\n")

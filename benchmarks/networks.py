@@ -31,7 +31,8 @@ CASES = (
     Case("MobileNetV2 ×0.5, 32 px", "mobilenet_v2", 32, 64, 7, {"width": 0.5, "stem_stride": 1}),
     Case("MobileNetV2 ×0.5, 224 px", "mobilenet_v2", 224, 16, 5, {"width": 0.5}),
     Case("MobileNetV2 ×0.35 depth 0.5, 28 px", "mobilenet_v2", 28, 128, 7, {"width": 0.35, "depth": 0.5}),
-    Case("ResNet-18, 32 px", "resnet18", 32, 64, 2, {"stem_kernel": 3, "stem_stride": 1, "stem_pool": False}),
+    Case("MobileNetV2 ×1.0, 64 px", "mobilenet_v2", 64, 32, 5, {"stem_stride": 1}),
+    Case("ResNet-18, 32 px", "resnet18", 32, 64, 3, {"stem_kernel": 3, "stem_stride": 1, "stem_pool": False}),
 )
 
 
@@ -44,13 +45,14 @@ def build(case: Case) -> dict[str, tuple[nn.Module, torch.Tensor]]:
         shared["dropout"] = 0.0
     static = build_model(case.name, **shared)
     ours = build_model(case.name, num_kernels=4, **shared)
+    textbook = as_textbook(build_model(case.name, num_kernels=4, **shared))
     images = torch.randn(case.batch, *size, generator=torch.Generator().manual_seed(0))
     channels_last = images.contiguous(memory_format=torch.channels_last)
     return {
         "static": (static.to(memory_format=torch.channels_last), channels_last),
         "static NCHW": (build_model(case.name, **shared), images),
         "ours": (ours.to(memory_format=torch.channels_last), channels_last),
-        "textbook": (as_textbook(build_model(case.name, num_kernels=4, **shared)), images),
+        "textbook": (textbook, images),
     }
 
 

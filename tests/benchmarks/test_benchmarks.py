@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import harness, layers, networks, reporting, roofline, timing, writing
+from benchmarks import harness, latency, layers, networks, reporting, roofline, timing, writing
 from benchmarks.anatomy import KINDS, anatomy
 from benchmarks.roofline import MachineSpeed, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
@@ -152,8 +152,18 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
         "planning": {"measured": where, "results": [{"runs": 10, "seconds": 0.001}]},
         "reporting": {"measured": where, "results": [{"runs": 10, "seconds": 2.0}]},
     }
+    few = latency.measure(latency.Case("small, 16 px", "mobilenet_v2", 16, (1, 2), SMALL.options))
+    assert [(r["batch"], r["format"]) for r in few] == [(n, name) for name in ("NCHW", "channels-last") for n in (1, 2)]
+    known["latency"] = {"measured": where, "results": few}
     writing.write(known, tmp_path)
-    page = (tmp_path / "performance.md").read_text()
+    front = (tmp_path / "performance.md").read_text()
+    assert f"{measured['times_as_fast_as_textbook']:.2f} times as fast as the textbook's" in front
+    single = [r["seconds"] for r in few if r["batch"] == 1]
+    ratio = min(s["ours"] for s in single) / min(s["static"] for s in single)
+    assert f"One image takes {ratio:.2f} times the static time" in front
+    assert "c0ffee" in front
+    assert len(front.splitlines()) < 70
+    page = (tmp_path / "developing" / "timings.md").read_text()
     assert f"{measured['times_as_fast_as_textbook']:.2f}" in page
     assert "8→12 3×3 /2 at 6 px" in page
     assert "c0ffee" in page
