@@ -12,7 +12,7 @@ from reports.analysis.statistics import MOST_SEEDS, POWER, seeds_for_better, see
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number, per_cent
-from reports.content.plan_words import network_titles, short_titles, telling
+from reports.content.plan_words import network_titles, short_titles
 
 _HARDLY_KNOWN = 1.5
 """The advice warns of a spread that may be more than so many times as large as it was seen."""
@@ -62,7 +62,7 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
     if not advice:
         return None
     easiest, neediest = advice[0], advice[-1]
-    size, unit = easiest.size, telling(study.metric).unit
+    size, unit = easiest.size, study.metric_facts.unit
     if size == 1:
         unit = unit.removesuffix("s")
     sentence = (
@@ -108,7 +108,7 @@ def _need(advice: Advice) -> tuple[float, float]:
 
 
 def _named(study: Study, advice: Advice) -> str:
-    metric = telling(study.metric)
+    metric = study.metric_facts
     spread = f"spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
     network = network_titles(study)[advice.row.network]
     if network:

@@ -26,7 +26,6 @@ from ablations.planning.plan import Plan
 from ablations.protocol.spending import level_at
 from ablations.published import PublishedValue
 from ablations.study import Study
-from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
 from reports.analysis.summary import StudySummary, VariantSummary, row_key
@@ -408,7 +407,7 @@ def judge_contrast(
     """
     better, worse = [rows[name] for name in contrast.better], [rows[name] for name in contrast.worse]
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
-    if study.metric not in HIGHER_IS_BETTER:
+    if not study.metric_facts.higher_is_better:
         measured = measured.turned
     size = study.smallest_of_interest
     unlearned, expected = [], 0

@@ -17,7 +17,6 @@ from ablations.vocabulary import (
     CI_LOW,
     COUNT,
     DELTA_PREFIX,
-    HIGHER_IS_BETTER,
     MEAN,
     P_BETTER,
     P_HOLM,
@@ -201,15 +200,16 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
             row = replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
         compared.append(row)
     tested = []
+    higher = study.metric_facts.higher_is_better
     for row in _tested(compared, references):
         if not math.isnan(row.p_value):
-            row = replace(row, improvement=_improvement(row, references[row.network], study.metric))
+            row = replace(row, improvement=_improvement(row, references[row.network], higher))
         tested.append(row)
     return StudySummary(study.name, study.metric, study.reference, tuple(tested))
 
 
-def _improvement(row: VariantSummary, reference: VariantSummary, metric: str) -> Improvement | None:
-    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
+def _improvement(row: VariantSummary, reference: VariantSummary, higher: bool) -> Improvement | None:
+    sign = 1.0 if higher else -1.0
     if row.same_checkpoints:
         return over_checkpoints([sign * value for value in paired_differences(row.values, reference.values).values()])
     values, reference_values = ([sign * value for value in side.values.values()] for side in (row, reference))

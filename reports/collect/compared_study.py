@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ablations.errors import UnknownNameError
+from ablations.metrics import METRICS, MetricFacts
 from ablations.planning.request import Request
 from ablations.stores.addresses import shown, sqlite_address
 from ablations.stores.store_file import FILE_NAME
@@ -121,6 +123,17 @@ class ComparedStudy:
         if self.request.commit:
             return f"{self.study}@{self.request.commit}"
         return self.study
+
+    @property
+    def metric_facts(self) -> MetricFacts:
+        """The facts about its metric.
+
+        Raises:
+            UnknownNameError: If the code at hand does not know it, as one of an older commit.
+        """
+        if self.metric not in METRICS:
+            raise UnknownNameError(f"metric of study {self.study!r}", self.metric, METRICS)
+        return METRICS[self.metric]
 
     @property
     def runs(self) -> tuple[TrackedRun, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from ablations.claims import Contrast
 from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue, get_published
 from ablations.study import Study, Variant
-from reports.content.plan_words import telling
 
 _OTHER_SOURCES = {
     "reimplementation": "an independent re-implementation, not the paper's authors'",
@@ -31,7 +30,7 @@ def published_value(study: Study, variant: Variant) -> PublishedValue | None:
     table = published_table(study)
     if table is None:
         return None
-    return table.get(variant.published_key, telling(study.metric).published)
+    return table.get(variant.published_key, study.metric_facts.published)
 
 
 def published_comparable(study: Study, variant: Variant) -> PublishedValue | None:
@@ -39,7 +38,7 @@ def published_comparable(study: Study, variant: Variant) -> PublishedValue | Non
     table = published_table(study)
     if table is None:
         return None
-    return table.comparable(variant.published_key, telling(study.metric).published)
+    return table.comparable(variant.published_key, study.metric_facts.published)
 
 
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:

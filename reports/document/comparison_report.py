@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.errors import ReportError
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.comparison import MatchedRow, difference, effects, match_rows
 from reports.analysis.statistics import estimate
 from reports.collect.compared_study import ComparedRow, ComparedStudy
@@ -23,7 +22,7 @@ from reports.content.blocks import (
     TableCell,
     Text,
 )
-from reports.content.plan_words import capitalized, telling
+from reports.content.plan_words import capitalized
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
@@ -60,7 +59,7 @@ def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str
     )
     return Document(
         title=f"{_name(left)} against {_name(right)}",
-        subtitle=f"{STUDY_METRICS[left.metric]} · newest run {when(newest)}",
+        subtitle=f"{left.metric_facts.words} · newest run {when(newest)}",
         running_head=f"{left.title} against {right.title}",
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
@@ -99,7 +98,7 @@ def _request_words(side: ComparedStudy) -> str:
 
 def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return each row on both sides with its difference."""
-    heading = telling(left.metric).heading
+    heading = left.metric_facts.heading
     columns = [Column("row")]
     for group in ("left", "right"):
         columns += [Column(heading, "number", group), Column("n", "mark", group)]
@@ -108,7 +107,7 @@ def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matched
     for row in matched:
         values = (*_cells(left, row.left), *_cells(right, row.right), *_delta(left, right, row))
         rows.append((Text(_title(left, right, row)), *values))
-    measured = capitalized(STUDY_METRICS[left.metric])
+    measured = capitalized(left.metric_facts.words)
     caption = f"{measured}: mean ± standard deviation over seeds. {_METHOD}"
     return Table("Row by row", caption, tuple(columns), tuple(rows), tuple(_notes(left, right)))
 
@@ -125,7 +124,7 @@ def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> st
 def _cells(side: ComparedStudy, key: str) -> tuple[TableCell, TableCell]:
     if not key:
         return Missing("not there"), Text("0")
-    row, wording = side.rows[key], telling(side.metric)
+    row, wording = side.rows[key], side.metric_facts
     # Nothing is averaged over the repeats that happen to be there.
     if not row.complete:
         count = f"{len(row.values)}/{len(row.repeats)}"
@@ -140,7 +139,7 @@ def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tu
     delta, comparison = difference(left.rows[matched.left], right.rows[matched.right])
     if not delta.is_known:
         return Missing(), Text(comparison)
-    return interval_cell(delta, telling(left.metric).decimals), Text(comparison)
+    return interval_cell(delta, left.metric_facts.decimals), Text(comparison)
 
 
 def _notes(left: ComparedStudy, right: ComparedStudy) -> Iterator[Note]:
@@ -171,7 +170,7 @@ def _absence_words(row: ComparedRow) -> str:
 
 def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return each row's difference to the reference of its side, on both sides, or `None` where there is none."""
-    decimals = telling(left.metric).decimals
+    decimals = left.metric_facts.decimals
     rows: list[tuple[TableCell, ...]] = []
     for row in matched:
         # The reference itself has no difference to a reference, and neither has a row of one side.
@@ -240,7 +239,7 @@ def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Mat
 
 def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return the runs behind the comparison, side by side."""
-    decimals = telling(left.metric).decimals
+    decimals = left.metric_facts.decimals
     rows: list[tuple[TableCell, ...]] = []
     rules = []
     for row in matched:

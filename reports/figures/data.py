@@ -9,9 +9,10 @@ import re
 
 import pandas as pd
 
+from ablations.metrics import METRICS
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
+from ablations.vocabulary import ENTROPY_PREFIX, VAL_TOP1, slug
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
@@ -123,7 +124,7 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
     data = accuracy_data(study, summary)
     if data.empty:
         return None
-    measured = capitalized(STUDY_METRICS[study.metric])
+    measured = capitalized(study.metric_facts.words)
     caption = (
         f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. "
         "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
@@ -143,7 +144,7 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         title=study.title,
         caption=caption,
         alt=f"{measured} of each variant with its interval; the table has the numbers.",
-        axis=STUDY_METRICS[study.metric],
+        axis=study.metric_facts.words,
     )
 
 
@@ -162,7 +163,7 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
             "bands: from the lowest to the highest seed."
         ),
         alt="Validation accuracy over the epochs, one line per variant.",
-        axis=STUDY_METRICS[VAL_TOP1],
+        axis=METRICS[VAL_TOP1].words,
     )
 
 

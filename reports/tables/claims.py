@@ -16,7 +16,7 @@ from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedCont
 from reports.collect.unlearned import quoted
 from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text, Tone
 from reports.content.formatting import number
-from reports.content.plan_words import looks_words, network_prefix, network_titles, short_titles, telling
+from reports.content.plan_words import looks_words, network_prefix, network_titles, short_titles
 from reports.content.published import decimals_of, mark_note
 from reports.tables.cells import (
     TableRow,
@@ -128,7 +128,7 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
 
 
 def _claims_caption(study: Study, *, has_bounds: bool) -> str:
-    wording = telling(study.metric)
+    wording = study.metric_facts
     units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
     bound = "" if has_bounds else "; it must lie above 0"
     size = study.smallest_of_interest
@@ -163,7 +163,7 @@ def _difference_cell(study: Study, judged: JudgedContrast) -> TableCell:
         return Missing("never learned")
     if not judged.difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
-    return interval_cell(judged.difference, telling(study.metric).decimals)
+    return interval_cell(judged.difference, study.metric_facts.decimals)
 
 
 def level_words(level: float) -> str:

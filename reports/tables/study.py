@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ablations.metrics import MetricFacts
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
 from ablations.spec.titles import model_title
 from ablations.study import Study, Variant
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import MARK as UNLEARNED
@@ -26,7 +26,6 @@ from reports.content.plan_words import (
     short_titles,
     specs_of,
     split_of,
-    telling,
 )
 from reports.content.published import (
     decimals_of,
@@ -95,7 +94,7 @@ def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
     if study.trains_nothing:
         pairing = "difference, image by image,"
     reference = short_titles(study)[study.reference]
-    measured = STUDY_METRICS[study.metric]
+    measured = study.metric_facts.words
     return (
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
         f"{epochs_words(specs)}, {repeats} Δ is the {pairing} to “{reference}”"
@@ -127,7 +126,7 @@ def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
     for network in study.inspected:
         group = network.title if network else "ours"
         columns += [
-            Column(telling(study.metric).heading, "number", group),
+            Column(study.metric_facts.heading, "number", group),
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
@@ -142,10 +141,11 @@ def _measured_cells(
     study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]
 ) -> list[TableCell]:
     cells: list[TableCell] = []
+    facts = study.metric_facts
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
-        cells += [mean_cell(row, study.metric), Text(count_words(row)), _delta_cell(row, study.metric, covering)]
+        cells += [mean_cell(row, facts), Text(count_words(row)), _delta_cell(row, facts, covering)]
         if shows_improvements(study, summary):
             cells.append(_improvement_cell(row))
         if summary.has_stars:
@@ -160,7 +160,7 @@ def count_words(row: VariantSummary) -> str:
     return f"{len(row.values)}/{row.expected}"
 
 
-def mean_cell(row: VariantSummary, metric: str) -> TableCell:
+def mean_cell(row: VariantSummary, facts: MetricFacts) -> TableCell:
     """Return the mean ± standard deviation of a row, or its number of repeats where some are missing."""
     # A mean over some of the repeats would change with those that come later.
     if not row.complete:
@@ -173,14 +173,14 @@ def mean_cell(row: VariantSummary, metric: str) -> TableCell:
         marks.append(NO_SPREAD)
     if row.unlearned:
         marks.append(UNLEARNED)
-    return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=tuple(marks))
+    return Number(row.estimate.mean, facts.decimals, row.estimate.sd, marks=tuple(marks))
 
 
-def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> TableCell:
+def _delta_cell(row: VariantSummary, facts: MetricFacts, covering: tuple[str, ...]) -> TableCell:
     if row.delta is None:
         return Text("reference")
     if row.delta.is_known:
-        return interval_cell(row.delta, telling(metric).decimals, covering)
+        return interval_cell(row.delta, facts.decimals, covering)
     # Pairs, of which there may be fewer than repeats of either row.
     if row.delta.n:
         return Missing(f"n = {row.delta.n}/{row.expected}")
@@ -211,7 +211,7 @@ class _Published:
 
     def __init__(self, study: Study) -> None:
         self.table: PublishedTable | None = published_table(study)
-        self.column = telling(study.metric).published
+        self.column = study.metric_facts.published
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
         # A published table need not have the metric, or any of the rows.
         self.exists = any(self.values.values())
@@ -262,7 +262,7 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         for mark in published_marks(published.values.values()):
             yield Note(mark_note(mark), mark)
     elif study.published:
-        yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
+        yield Note(f"Nothing was published for {study.metric_facts.words} of these rows.")
     has_mean_alone = False
     for row in summary.variants:
         if row.estimate.no_spread or (row.delta and row.delta.no_spread):
@@ -309,7 +309,7 @@ def _absence(study: Study, row: VariantSummary) -> str:
     sentences = f"{_row_title(study, row)}: {absent}."
     if not row.values:
         return sentences
-    decimals = telling(study.metric).decimals
+    decimals = study.metric_facts.decimals
     measured = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
     return f"{sentences} Measured: {measured}; not averaged."
 

@@ -15,7 +15,7 @@ from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.correctness import PER_IMAGE
 from reports.content.blocks import Note
 from reports.content.formatting import number
-from reports.content.plan_words import enumerated, network_titles, short_titles, telling
+from reports.content.plan_words import enumerated, network_titles, short_titles
 
 COVERS_IMAGES = "‡"
 """Marks an interval over seeds and test images where others in the table are over seeds alone."""
@@ -188,7 +188,7 @@ def star_words(study: Study, summary: StudySummary) -> str:
 
 def exclusion_words(study: Study, summary: StudySummary) -> str:
     """Return the size beyond which the 95 % intervals of a table exclude any difference, per inspected network."""
-    wording = telling(study.metric)
+    wording = study.metric_facts
     scale = 10**wording.decimals
     sizes = []
     for network in study.inspect or ("",):
