@@ -17,6 +17,7 @@ from ablations.factorial.declaration import Factorial
 from ablations.factorial.design import NONE
 from ablations.metrics import METRICS, MetricFacts
 from ablations.presets import PRESETS
+from ablations.published import PublishedTable, get_published
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
 from ablations.spec.parts import Frozen, PositiveFloat
@@ -353,6 +354,11 @@ class Study(Frozen):
     def metric_facts(self) -> MetricFacts:
         """The facts about its metric."""
         return METRICS[self.metric]
+
+    @property
+    def published_table(self) -> PublishedTable | None:
+        """The published table that it stands beside."""
+        return get_published(self.published) if self.published else None
 
     @property
     def trains_nothing(self) -> bool:
