@@ -5,6 +5,7 @@ Each comparison has its own spread, and they differ thirtyfold within a table, s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ablations.study import Study
@@ -41,6 +42,9 @@ class Advice:
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
     size = study.smallest_of_interest
+    # Of results that were made elsewhere, nobody may have said which difference matters.
+    if math.isnan(size):
+        return ()
     advice = []
     for row in summary.tested:
         # A tested row has a difference; the check below is for the types alone.

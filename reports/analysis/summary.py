@@ -181,16 +181,21 @@ def summarize(plan: Plan, results: Results) -> tuple[StudySummary, ...]:
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     """Return the summary of one study of the plan."""
-    rows: list[VariantSummary] = []
+    rows = []
+    for (network, variant), repeats in results.repeats(study.name, study.metric).items():
+        rows.append(_measured(study, plan, results, network, variant, repeats))
+    return compare_rows(study, rows)
+
+
+def compare_rows(study: Study, rows: Sequence[VariantSummary]) -> StudySummary:
+    """Return the summary of a study's rows, each compared with the reference on its own network."""
     references: dict[str, VariantSummary] = {}
     # The spread of a difference is shared within a network only: other networks vary otherwise.
     tables: dict[str, list[VariantSummary]] = {}
-    for (network, variant), repeats in results.repeats(study.name, study.metric).items():
-        row = _measured(study, plan, results, network, variant, repeats)
-        rows.append(row)
-        tables.setdefault(network, []).append(row)
-        if variant == study.reference:
-            references[network] = row
+    for row in rows:
+        tables.setdefault(row.network, []).append(row)
+        if row.variant == study.reference:
+            references[row.network] = row
     compared = []
     for row in rows:
         reference = references[row.network]
@@ -219,13 +224,6 @@ def _improvement(row: VariantSummary, reference: VariantSummary, higher: bool) -
 def _measured(
     study: Study, plan: Plan, results: Results, network: str, variant: str, repeats: Mapping[int, Repeat]
 ) -> VariantSummary:
-    values: dict[int, float] = {}
-    absent: dict[int, str] = {}
-    for seed, repeat in repeats.items():
-        if repeat.finished:
-            values[seed] = repeat.value
-        else:
-            absent[seed] = repeat.status
     checkpoints: dict[int, str] = {}
     correctness: dict[int, Correctness] = {}
     unlearned: dict[int, str] = {}
@@ -239,6 +237,25 @@ def _measured(
         # An evaluation of a training that never learned has not learned either.
         if checkpoint in results.unlearned:
             unlearned[cell.seed] = results.unlearned[checkpoint]
+    row = row_of(network, variant, repeats, checkpoints, correctness)
+    return replace(row, unlearned=unlearned, trained_elsewhere=trained_elsewhere)
+
+
+def row_of(
+    network: str,
+    variant: str,
+    repeats: Mapping[int, Repeat],
+    checkpoints: Mapping[int, str],
+    correctness: Mapping[int, Correctness],
+) -> VariantSummary:
+    """Return a row of some repeats that is not compared with any other yet; all arguments are by seed."""
+    values: dict[int, float] = {}
+    absent: dict[int, str] = {}
+    for seed, repeat in repeats.items():
+        if repeat.finished:
+            values[seed] = repeat.value
+        else:
+            absent[seed] = repeat.status
     # A mean over some of the repeats would change with those that come later, so there is none.
     mean = unknown(len(values)) if absent else estimate(tuple(values.values()))
     return VariantSummary(
@@ -251,8 +268,6 @@ def _measured(
         estimate=mean,
         checkpoints=checkpoints,
         correctness=correctness,
-        unlearned=unlearned,
-        trained_elsewhere=trained_elsewhere,
     )
 
 

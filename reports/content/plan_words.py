@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ablations.foreign_study import ForeignStudy
 from ablations.planning.nodes import plugins_of
 from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
@@ -17,6 +18,12 @@ from ablations.vocabulary import experiment_name
 Split = Literal["train", "validation", "test"]
 _MOST_NAMED = 3
 _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def runs_heading(study: Study) -> str:
+    """Return the heading of what runs have measured, which sets it apart from what was published."""
+    # Runs of other people's are not ours.
+    return "measured" if isinstance(study, ForeignStudy) else "ours"
 
 
 def split_of(metric: str) -> Split:

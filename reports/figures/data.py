@@ -9,6 +9,7 @@ import re
 
 import pandas as pd
 
+from ablations.foreign_study import ForeignStudy
 from ablations.metrics import METRICS
 from ablations.planning.plan import Plan
 from ablations.study import Study
@@ -121,9 +122,6 @@ def _ordered(frame: pd.DataFrame, column: str, order: list[str], sort_columns: l
 
 def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
     """Return the figure of the deciding metric per variant, or `None` without data."""
-    data = accuracy_data(study, summary)
-    if data.empty:
-        return None
     measured = capitalized(study.metric_facts.words)
     caption = (
         f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. "
@@ -137,6 +135,23 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         )
     if len(study.inspected) > 1:
         caption += " The panels have different scales."
+    return _values_figure(study, summary, caption)
+
+
+def foreign_figure(study: ForeignStudy, summary: StudySummary) -> Figure | None:
+    """Return the figure of the metric per variant of a study whose runs were made elsewhere, or `None` without data."""
+    caption = (
+        f"{capitalized(study.metric_facts.words)} per variant. Hollow dots: single seeds; filled dots and bars: mean "
+        "and 95 % t interval over seeds, for variants without a missing repeat."
+    )
+    return _values_figure(study, summary, caption)
+
+
+def _values_figure(study: Study, summary: StudySummary, caption: str) -> Figure | None:
+    data = accuracy_data(study, summary)
+    if data.empty:
+        return None
+    measured = capitalized(study.metric_facts.words)
     return Figure(
         name=f"{slug(study.name)}-accuracy",
         kind="accuracy",

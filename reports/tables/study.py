@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ablations.foreign_study import ForeignStudy
 from ablations.metrics import MetricFacts
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
@@ -17,12 +18,14 @@ from reports.content.blocks import Column, ColumnKind, Interval, Missing, Note, 
 from reports.content.formatting import number
 from reports.content.plan_words import (
     Split,
+    capitalized,
     data_words,
     enumerated,
     epochs_words,
     network_titles,
     network_words,
     repeats_of,
+    runs_heading,
     short_titles,
     specs_of,
     split_of,
@@ -33,7 +36,6 @@ from reports.content.published import (
     mark_note,
     marks_of,
     published_comparable,
-    published_table,
     published_value,
     source_of,
 )
@@ -66,6 +68,21 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     `n = 2/3` instead of averaging what happens to be there.
     """
     published = _Published(study)
+    notes = (*_published_notes(study, plan, published), *_row_notes(study, summary))
+    return _table(study, summary, published, table_caption(study, plan, summary), notes)
+
+
+def foreign_study_table(study: ForeignStudy, summary: StudySummary) -> Table:
+    """Return the table of a study whose runs were made elsewhere, in the same columns."""
+    published = _Published(study)
+    notes = []
+    if published.table is not None:
+        notes.append(Note(f"Published: {published.table.setting}. The study file states the numbers."))
+    notes += _row_notes(study, summary)
+    return _table(study, summary, published, foreign_caption(study, summary), notes)
+
+
+def _table(study: Study, summary: StudySummary, published: _Published, caption: str, notes: Iterable[Note]) -> Table:
     # Where all intervals cover the same, the caption says what, and none is marked.
     covering = (COVERS_IMAGES,) if is_mixed(summary) else ()
     rows: list[TableRow] = []
@@ -74,10 +91,24 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         rows.append((*text_cells(*labels_of(variant)), *measured, *published.cells(variant)))
     return Table(
         title=study.title,
-        caption=table_caption(study, plan, summary),
+        caption=caption,
         columns=(*_label_columns(study), *_measured_columns(study, summary), *published.columns()),
         rows=tuple(rows),
-        notes=tuple(_notes(study, plan, summary, published)),
+        notes=tuple(notes),
+    )
+
+
+def foreign_caption(study: ForeignStudy, summary: StudySummary) -> str:
+    """Return the caption of a study whose runs were made elsewhere: the metric, the seeds and the intervals."""
+    facts = study.metric_facts
+    direction = "higher" if facts.higher_is_better else "lower"
+    repeats = "one seed."
+    if summary.seeds > 1:
+        repeats = f"{summary.seeds} seeds: mean ± standard deviation over seeds."
+    reference = short_titles(study)[study.reference]
+    return (
+        f"{capitalized(facts.words)}, {direction} is better; {repeats} Δ is the paired difference by seed to "
+        f"“{reference}”{interval_caption(summary)}"
     )
 
 
@@ -124,7 +155,7 @@ def _is_per_resolution(study: Study) -> bool:
 def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
     columns = []
     for network in study.inspected:
-        group = network.title if network else "ours"
+        group = network.title if network else runs_heading(study)
         columns += [
             Column(study.metric_facts.heading, "number", group),
             Column("n", "mark", group),
@@ -210,8 +241,8 @@ class _Published:
     """The published columns of a study's table; there are none if nothing comparable was published."""
 
     def __init__(self, study: Study) -> None:
-        self.table: PublishedTable | None = published_table(study)
-        self.column = study.metric_facts.published
+        self.table: PublishedTable | None = study.published_table
+        self.column, self.heading = study.metric_facts.published, study.metric_facts.heading
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
         # A published table need not have the metric, or any of the rows.
         self.exists = any(self.values.values())
@@ -228,7 +259,7 @@ class _Published:
         """Return the column of the published number and, with a published reference, that of the difference to it."""
         if not self.exists:
             return ()
-        headings = [_PUBLISHED_HEADINGS[self.column]]
+        headings = [_PUBLISHED_HEADINGS.get(self.column, self.heading)]
         if self.reference:
             headings.append("Δ")
         return columns_of("number", *headings, group="published")
@@ -252,7 +283,7 @@ class _Published:
         return value_cell, Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
 
-def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
+def _published_notes(study: Study, plan: Plan, published: _Published) -> Iterator[Note]:
     if published.exists and published.table:
         source = source_of(published.table)
         if _is_per_resolution(study):
@@ -263,6 +294,9 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
             yield Note(mark_note(mark), mark)
     elif study.published:
         yield Note(f"Nothing was published for {study.metric_facts.words} of these rows.")
+
+
+def _row_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
     has_mean_alone = False
     for row in summary.variants:
         if row.estimate.no_spread or (row.delta and row.delta.no_spread):
