@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ablations.claims import Claim
 from ablations.metrics import POINTS, MetricFacts
@@ -130,7 +130,7 @@ class ForeignStudy(Study):
 
     @field_validator("metric")
     @classmethod
-    def _is_a_metric(cls, metric: str, info: ValidationInfo) -> str:
+    def _is_a_metric(cls, metric: str) -> str:
         # Any name will do: it is that of a column or of a tracked metric, not one of ours.
         return metric
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from ablations.errors import UnknownNameError
 from ablations.metrics import METRICS, MetricFacts
@@ -97,6 +98,50 @@ class ComparedRow:
     def run_ids(self) -> dict[int, str]:
         """The id of each run by seed."""
         return {seed: run.run_id for seed, run in self.runs.items()}
+
+    def has_runs_of(self, other: ComparedRow) -> bool:
+        """Return True if all its runs are those of another row."""
+        return self.run_ids == other.run_ids
+
+
+class ComparedSide(Protocol):
+    """One side of a comparison: a study of ours in a store, or foreign results."""
+
+    @property
+    def study(self) -> str:
+        """The name of its study."""
+
+    @property
+    def title(self) -> str:
+        """The title of its study."""
+
+    @property
+    def metric(self) -> str:
+        """The metric that judges it."""
+
+    @property
+    def metric_facts(self) -> MetricFacts:
+        """The facts about that metric."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of its references: of a row, with the inspected network in front if there is one."""
+
+    @property
+    def rows(self) -> Mapping[str, ComparedRow]:
+        """Its rows by name."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that a reader must know."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the name of a file."""
+
+    @property
+    def newest(self) -> int:
+        """The time when its newest run ended, in milliseconds since 1970, or 0 if there is none."""
 
 
 @dataclass(frozen=True)

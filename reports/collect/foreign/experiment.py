@@ -70,7 +70,7 @@ def read_experiment(uri: str, experiment: str, columns: Columns) -> ForeignResul
 
 
 def _listed(runs: Iterator[TrackedRun], title: str) -> list[TrackedRun]:
-    listed = []
+    listed: list[TrackedRun] = []
     for run in runs:
         if len(listed) == _MOST_RUNS:
             raise ResultsError(

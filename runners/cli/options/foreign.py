@@ -20,23 +20,29 @@ RESULTS_HELP = "Results from elsewhere: a CSV file, or mlflow:URI/EXPERIMENT."
 
 @dataclass(frozen=True)
 class ForeignOptions:
-    """The values of `foreign_options`; `None` where nothing was said.
+    """The values of `foreign_options`; `None` where nothing was said."""
 
-    Raises:
-        UsageError: If an option is given that only counts with `--results`.
-    """
-
-    results: str | None
     reference: str | None
     metric: str | None
     lower_is_better: bool
     variant_from: str | None
     seed_from: str | None
+    results: str | None = None
 
-    def __post_init__(self) -> None:
+    @property
+    def is_given(self) -> bool:
+        """True if any option is given that only counts with results."""
         others = (self.reference, self.metric, self.variant_from, self.seed_from)
-        # Silently ignored, they would let a user believe that another report was written.
-        if self.results is None and (self.lower_is_better or any(other is not None for other in others)):
+        return self.lower_is_better or any(other is not None for other in others)
+
+    def check(self) -> None:
+        """Raise if an option is given that only counts with `--results`.
+
+        Raises:
+            UsageError: If there is one.
+        """
+        # Silently ignored, it would let a user believe that another report was written.
+        if self.results is None and self.is_given:
             raise click.UsageError(
                 "--reference, --metric, --lower-is-better, --variant-from and --seed-from are about --results: which?"
             )
@@ -68,12 +74,17 @@ class ForeignOptions:
         )
 
 
-def foreign_options() -> Option:
-    """Return a decorator that adds the options of foreign results and hands a verb its `foreign: ForeignOptions`."""
+def foreign_options(*, with_results: bool = True) -> Option:
+    """Return a decorator that adds the options of foreign results and hands a verb its `foreign: ForeignOptions`.
+
+    Args:
+        with_results: Whether `--results` is among them; a verb with two sides has an option for each.
+    """
+    results = [click.option("--results", metavar="SOURCE", help=RESULTS_HELP)]
     return grouped(
         "foreign",
         ForeignOptions,
-        click.option("--results", metavar="SOURCE", help=RESULTS_HELP),
+        *(results if with_results else ()),
         click.option("--reference", metavar="NAME", help="The variant that the others are held against."),
         click.option("--metric", metavar="NAME", help="The column, or the tracked metric, to compare."),
         click.option("--lower-is-better", is_flag=True, help="Of that metric; a study file says it itself."),

@@ -39,6 +39,7 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, f
     A bundle in place of studies is made into its report again, in a folder beside it. With --results, a report on runs
     that were made elsewhere: by other code, in any field.
     """
+    foreign.check()
     if foreign.results is not None:
         _report_foreign(foreign.results, selection, report, frozen, foreign)
         return
