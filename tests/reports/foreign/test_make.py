@@ -13,6 +13,7 @@ from ablations.errors import OptionError
 from reports.content.blocks import Interval, Missing, Number, Text
 from reports.content.maker import Maker
 from reports.evidence.manifest import made_by
+from reports.evidence.report_file import read_report
 from reports.foreign.make import ForeignReport, ForeignRequest, compute_foreign, make_foreign_report
 from tests.reports.foreign.made_up import VALUES, tables_of, write_csv, write_study
 
@@ -114,6 +115,15 @@ def test_names_are_escaped_and_two_reports_are_the_same_bytes(request_of_three: 
     assert r"\$x\_1\$ \& \#1" in tex
     _, again = make_foreign_report(request_of_three, formats, tmp_path / "two", MAKER)
     assert [path.read_bytes() for path in files.values()] == [path.read_bytes() for path in again.values()]
+
+
+def test_the_title_comes_before_a_figure_that_fits_on_its_page(tmp_path: Path) -> None:
+    """A short report has its figure on the first page, where floats once stood above the title."""
+    request = ForeignRequest(str(write_csv(tmp_path / "short.csv")), reference="plain")
+    _, files = make_foreign_report(request, ["pdf"], tmp_path / "out", MAKER)
+    lines = read_report(files["pdf"]).pages[0].lines
+    assert lines[0] == "short"
+    assert any(line.startswith("Figure 1: short.") for line in lines)
 
 
 def test_evaluations_of_one_checkpoint_are_compared_image_by_image(tmp_path: Path) -> None:
