@@ -65,7 +65,7 @@ def _apart(left: Mapping[int, float], right: Mapping[int, float], *, paired: boo
 
 def way_of_comparison(left: ComparedRow, right: ComparedRow) -> str:
     """Return the way to compare two rows: the same runs, some shared, the same trainings by seed, or none of these."""
-    if left.has_runs_of(right):
+    if left.has_runs_of(right) or right.has_runs_of(left):
         return SAME
     # A run on both sides makes them dependent, which no interval here allows for.
     if set(left.run_ids.values()) & set(right.run_ids.values()):

@@ -25,11 +25,10 @@ from reports.collect.foreign.measurements import Columns, ForeignResults, Measur
 from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Attachment, Document
 from reports.evidence.contents import contents, finite
-from reports.evidence.manifest import NAME, claim_data, row_data
+from reports.evidence.manifest import FOREIGN, NAME, claim_data, row_data
 
 FORMAT = 1
 """Version of the layout, raised with each change."""
-KIND = "foreign results"
 
 Json = dict[str, Any]
 _DIGEST = "sha256"
@@ -48,7 +47,7 @@ def foreign_manifest(
     rows = {row.key: _row(row, study) for row in summary.variants}
     content: Json = {
         "format": FORMAT,
-        "kind": KIND,
+        "kind": FOREIGN,
         "made_by": dict(made),
         "study": study_data(study),
         "results": _results_data(results),
@@ -110,7 +109,7 @@ def read_foreign_manifest(text: str) -> Json | None:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+    if not isinstance(content, dict) or content.get("kind") != FOREIGN:
         return None
     if content.get("format") != FORMAT:
         raise ReportError(

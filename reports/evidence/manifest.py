@@ -38,6 +38,8 @@ FORMAT = 1
 """Version of the layout, raised with each change: code that verifies one format does not verify another."""
 
 NAME = "manifest.json"
+FOREIGN = "foreign results"
+"""The kind of a manifest of results from elsewhere (`reports.evidence.foreign_manifest`); others have no kind."""
 RUNS_NAME = "runs.csv"
 Json = dict[str, Any]
 _DIGEST = "sha256"
@@ -271,6 +273,8 @@ def read_manifest(text: str) -> Json:
         # Content that has no digest, for example with a number beyond all floats, is no manifest either.
         digest(content)
         version = content["format"]
+        if content.get("kind") == FOREIGN:
+            raise ReportError("it is a report on results from elsewhere, of which nothing can be run again.")
         sections = [content[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None

@@ -18,6 +18,7 @@ from reports.collect.results import MISSING, Repeat
 from reports.collect.tracked_runs import FINISHED
 
 _LISTED = 6
+_MOST_PER_CENT = 100.0
 _MANY_TIMES = 10.0
 """A value of at most 1 beside one this large may be a share among percentages."""
 
@@ -140,7 +141,9 @@ def _suspicious(measurements: Sequence[Measurement], unit: str) -> Iterator[str]
     values = [abs(item.value) for item in measurements if not math.isnan(item.value)]
     largest = max(values, default=0.0)
     small = [item for item in measurements if 0.0 < abs(item.value) <= 1.0]
-    if small and largest >= _MANY_TIMES:
+    # A latency of 0.5 beside one of 20 is nothing odd.
+    may_be_per_cent = unit in (PER_CENT, "") and largest <= _MOST_PER_CENT
+    if small and may_be_per_cent and largest >= _MANY_TIMES:
         listed = "; ".join(f"{item.variant}, seed {item.seed}: {item.value:g}" for item in small[:_LISTED])
         yield (
             f"Values of at most 1 stand beside values up to {largest:g}. If they are shares among percentages, this "

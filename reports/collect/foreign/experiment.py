@@ -39,34 +39,40 @@ def read_experiment(uri: str, experiment: str, columns: Columns) -> ForeignResul
         ResultsError: If there is no such experiment, or its runs have not what they must.
         TrackingError: If the store cannot be read.
     """
-    title = f"experiment {experiment} of {shown(uri)}"
+    place = f"experiment {experiment} of {shown(uri)}"
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise TrackingError(f"there is no tracking store at {file}. Check the address, mlflow:URI/EXPERIMENT.")
     with open_store(uri) as store:
-        runs = _listed(store.runs([experiment], EVERY_RUN), title)
+        runs = _listed(store.runs([experiment], EVERY_RUN), place)
         if not runs:
             available = store.experiments("")
             if experiment in available:
-                raise ResultsError(f"{title} holds no run.")
+                raise ResultsError(f"{place} holds no run.")
             raise no_such_name("experiment", experiment, available, f"the store {shown(uri)}", "mlflow:URI/EXPERIMENT")
-        chosen = [run for run in runs if _told(run, columns.variant, title) is not None]
+        chosen = [run for run in runs if _told(run, columns.variant, place) is not None]
         if not chosen:
-            raise no_such_name("tag or param", columns.variant, _names(runs), title, "--variant-from")
+            raise no_such_name("tag or param", columns.variant, _names(runs), place, "--variant-from")
         metric = columns.metric
         metrics = dict.fromkeys(name for run in chosen for name in run.metrics)
         if metric is None:
-            metric = the_only_metric(metrics, title)
+            metric = the_only_metric(metrics, place)
         elif metric not in metrics:
-            raise no_such_name("metric", metric, list(metrics), title, "--metric")
-        measurements = tuple(_measurement(run, columns, metric, title) for run in chosen)
+            raise no_such_name("metric", metric, list(metrics), place, "--metric")
+        measurements = tuple(_measurement(run, columns, metric, place) for run in chosen)
         if not any(measurement.status == FINISHED for measurement in measurements):
-            raise ResultsError(f"{title} has no finished run with a value of {metric!r} ({len(chosen)} runs).")
+            raise ResultsError(f"{place} has no finished run with a value of {metric!r} ({len(chosen)} runs).")
         notes = list(_notes(store, runs, chosen, columns, metric))
     ended = max(run.ended for run in chosen if run.finished)
     content = sorted([item.origin, item.variant, item.seed, item.status, repr(item.value)] for item in measurements)
-    source = Source("mlflow", title, digest(content), ended)
+    source = Source("mlflow", f"experiment {experiment} of {_store_title(uri)}", digest(content), ended)
     return ForeignResults(source, columns, metric, measurements, tuple(notes))
+
+
+def _store_title(uri: str) -> str:
+    """Return a store as a report names it: a file by its name, since where it lies is nobody's business."""
+    file = sqlite_file(uri)
+    return file.name if file is not None else shown(uri)
 
 
 def _listed(runs: Iterator[TrackedRun], title: str) -> list[TrackedRun]:

@@ -85,8 +85,14 @@ def foreign_options(*, with_results: bool = True) -> Option:
         "foreign",
         ForeignOptions,
         *(results if with_results else ()),
-        click.option("--reference", metavar="NAME", help="The variant that the others are held against."),
-        click.option("--metric", metavar="NAME", help="The column, or the tracked metric, to compare."),
+        click.option(
+            "--reference",
+            metavar="NAME",
+            help="Of results from elsewhere: the variant that the others are held against.",
+        ),
+        click.option(
+            "--metric", metavar="NAME", help="Of results from elsewhere: the column, or the tracked metric, to compare."
+        ),
         click.option("--lower-is-better", is_flag=True, help="Of that metric; a study file says it itself."),
         click.option(
             "--variant-from", metavar="NAME", help="Column, tag or param that names the variant (default: variant)."

@@ -16,7 +16,7 @@ from runners.console.terminal import console
 from runners.importing import without_collection
 
 with without_collection():
-    from reports.collect.foreign.source import default_name
+    from reports.collect.foreign.source import default_name, kind_of
     from reports.foreign.make import ForeignRequest, make_foreign_report
     from reports.render.terminal import on_terminal
 
@@ -32,11 +32,10 @@ def write_foreign_report(request: ForeignRequest, options: ReportOptions) -> Non
 
 def _folder(request: ForeignRequest) -> Path:
     """Return the folder beside the study file, or beside the results, that holds the report by default."""
-    path = request.study_file
-    if path is None and Path(request.address).suffix:
-        path = Path(request.address)
-    name = f"{slug(default_name(request.address))}-report"
     if request.study_file is not None:
-        name = f"{request.study_file.stem}-report"
+        return request.study_file.with_name(f"{request.study_file.stem}-report")
+    name = f"{slug(default_name(request.address))}-report"
+    if kind_of(request.address) == "csv":
+        return Path(request.address).expanduser().with_name(name)
     # An experiment lies nowhere: its report goes into the current folder.
-    return path.parent / name if path is not None else Path(name)
+    return Path(name)

@@ -11,6 +11,7 @@ import pytest
 from ablations.errors import StudyError
 from ablations.files.foreign_file import load_foreign_study
 from ablations.files.schema import foreign_study_schema
+from ablations.files.study_file import load_study
 from ablations.files.yaml_source import read_document
 from ablations.foreign_study import ForeignStudy, StatedMetric
 from ablations.planning.plan_data import study_data
@@ -91,6 +92,11 @@ def test_an_error_has_its_line_and_says_what_to_do(tmp_path: Path, text: str, li
         study_of(tmp_path, text)
     assert str(raised.value).startswith(f"{tmp_path / 'mine.yaml'}:{line}: ")
     assert reason in str(raised.value)
+
+
+def test_it_is_no_study_that_can_be_run() -> None:
+    with pytest.raises(StudyError, match=r"study.yaml:4: .* Report on them with report --results"):
+        load_study(EXAMPLE)
 
 
 def test_a_manifest_holds_the_whole_study(tmp_path: Path) -> None:

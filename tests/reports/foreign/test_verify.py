@@ -11,6 +11,8 @@ from ablations.errors import OptionError, ReportError
 from ablations.spec.fingerprint import digest
 from reports.bundles.checking import verify_file
 from reports.content.maker import Maker
+from reports.evidence.manifest import read_manifest
+from reports.evidence.report_file import read_report
 from reports.foreign.make import ForeignRequest, make_foreign_report
 from reports.verify import Verification
 from tests.reports.foreign.made_up import write_csv, write_study
@@ -101,6 +103,11 @@ def test_a_changed_copy_is_found_even_with_a_new_digest(report: Path, csv: Path)
 def test_results_of_another_kind_are_refused(report: Path) -> None:
     with pytest.raises(OptionError, match=r"the report is on results.csv, and --results mlflow:"):
         verify_file(report, "", MAKER, "mlflow:sqlite:///m.db/mine")
+
+
+def test_nothing_of_it_can_be_trained_again(report: Path) -> None:
+    with pytest.raises(ReportError, match="a report on results from elsewhere, of which nothing can be run again"):
+        read_manifest(read_report(report).manifest)
 
 
 def test_a_manifest_that_cannot_be_read_is_a_sentence(report: Path) -> None:

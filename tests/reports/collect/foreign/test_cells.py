@@ -53,6 +53,7 @@ def test_different_values_of_a_cell_leave_it_without_any() -> None:
 def test_a_run_that_failed_does_not_stand_against_one_that_finished() -> None:
     found = cells([("b", 1, math.nan), *FOUR, ("a", 2, 91.0), ("b", 2, math.nan)])
     assert found.repeats["b"][1].value == 94.0
+    assert found.measured["b"][1].origin == "line 6"
     assert found.repeats["b"][2].status == "failed"
     assert not found.notes
 
@@ -81,7 +82,8 @@ def test_shares_among_percentages_are_a_caution() -> None:
     (note,) = cells([(variant, seed, value / 100) for variant, seed, value in FOUR]).notes
     assert "say unit: share" in note
     # Latencies from 0.5 to 8 are no percentages.
-    assert not cells([("a", 0, 0.5), ("b", 0, 8.0)], unit="ms").notes
+    assert not cells([("a", 0, 0.5), ("b", 0, 80.0)], unit="ms").notes
+    assert not cells([("a", 0, 0.5), ("b", 0, 800.0)], unit="").notes
 
 
 def test_seeds_that_no_variant_shares_are_a_caution() -> None:
