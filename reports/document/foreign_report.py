@@ -31,9 +31,10 @@ _MOST_SEEDS = 20
 """Seeds of a list; of more, only their number is given."""
 
 ELSEWHERE = (
-    "These runs were made elsewhere. What they trained, with which code, data and settings, how often they were tried "
-    "and who chose them is not known here: this report says what the values say, and rests on their being what they "
-    "are called. Nothing was planned, trained or tracked by the program that wrote it."
+    "These runs were made elsewhere. What they trained, with which code, data and settings, how often they were tried, "
+    "and whether metric, seeds and claims were chosen before the results were seen, is not known here: this report "
+    "says what the values say, and rests on their being what they are called. Nothing was planned, trained or tracked "
+    "by the program that wrote it."
 )
 INTERVALS = (
     "Every ± is the standard deviation over seeds (n − 1), and differences are paired: the value of a variant minus "

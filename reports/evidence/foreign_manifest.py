@@ -21,7 +21,7 @@ from ablations.spec.fingerprint import digest
 from reports.analysis.claims import JudgedClaim
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.correctness import Correctness
-from reports.collect.foreign.measurements import Columns, ForeignResults, Measurement, Source
+from reports.collect.foreign.measurements import LARGEST, Columns, ForeignResults, Measurement, Source
 from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Attachment, Document
 from reports.evidence.contents import contents, finite
@@ -117,6 +117,11 @@ def read_foreign_manifest(text: str) -> Json | None:
         )
     if not all(isinstance(content.get(section), dict) for section in _SECTIONS):
         raise ReportError("its manifest is not laid out like one.")
+    try:
+        # Content that has no digest, for example with a number beyond all floats, is no manifest either.
+        digest(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None
     return content
 
 
@@ -144,6 +149,8 @@ def stated_in(content: Json) -> tuple[ForeignStudy, ForeignResults]:
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
     value = math.nan if data["value"] is None else float(data["value"])
+    if abs(value) > LARGEST:
+        raise ValueError("a value is infinite, or nearly")
     correctness = None
     if "correct" in data:
         stored = data["correct"]

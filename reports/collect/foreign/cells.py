@@ -186,7 +186,7 @@ def _repeat(items: Sequence[Measurement]) -> Repeat:
         listed = " and ".join(f"{value:.10g}" for value in values[:_LISTED])
         return Repeat(f"measured {len(finished)} times with different values ({listed})", math.nan)
     if values:
-        return Repeat(FINISHED, values[0])
+        return Repeat.of(FINISHED, values[0])
     # Without a value, the first run or row says why.
     return Repeat(items[0].status if items else MISSING, math.nan)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ablations.errors import ResultsError
 from reports.collect.foreign.images import CORRECT, read_correct
 from reports.collect.foreign.measurements import (
+    LARGEST,
     Columns,
     ForeignResults,
     Measurement,
@@ -191,6 +192,6 @@ def _value(text: str, metric: str, place: str) -> float:
         elif stripped.endswith("%") and _is_number(stripped[:-1]):
             hint = " Leave out the sign, and say unit: per cent in the study file."
         raise ResultsError(f"{place}: {metric} is {stripped[:40]!r}, which is no number.{hint}")
-    if math.isinf(value):
-        raise ResultsError(f"{place}: {metric} is infinite. Leave the cell empty if the run has diverged.")
+    if abs(value) > LARGEST:
+        raise ResultsError(f"{place}: {metric} is {value:g}. Leave the cell empty if the run has diverged.")
     return value

@@ -12,6 +12,7 @@ from ablations.errors import ResultsError, TrackingError
 from ablations.spec.fingerprint import digest
 from ablations.stores.addresses import shown, sqlite_file
 from reports.collect.foreign.measurements import (
+    LARGEST,
     Columns,
     ForeignResults,
     Measurement,
@@ -23,7 +24,7 @@ from reports.collect.foreign.measurements import (
 )
 from reports.collect.stores.base import EVERY_RUN, Store
 from reports.collect.stores.opening import open_store
-from reports.collect.tracked_runs import FINISHED, TrackedRun, finite
+from reports.collect.tracked_runs import FINISHED, TrackedRun
 
 _LISTED = 6
 _MOST_RUNS = 20_000
@@ -122,8 +123,10 @@ def _measurement(run: TrackedRun, columns: Columns, metric: str, title: str) -> 
         )
     status, value = run.status, math.nan
     if run.finished:
-        value = finite(run.metrics.get(metric, math.nan))
-        if math.isnan(value):
+        value = run.value(metric)
+        # Of NaN no comparison holds.
+        if not abs(value) <= LARGEST:
+            value = math.nan
             status = "without a value of the metric"
     return Measurement(variant, checked_seed(seed, place), status, value, run.run_id)
 

@@ -12,6 +12,8 @@ from reports.collect.correctness import Correctness
 
 LONGEST_NAME = 200
 """Characters of a variant's name; longer ones are refused, as a study refuses them."""
+LARGEST = 1e100
+"""Values beyond it are no results: their squares, which every spread is made of, would not be finite."""
 _LONGEST_SEED = 18
 """Digits of a seed: a longer number would not fit into 64 bits."""
 _LISTED = 12

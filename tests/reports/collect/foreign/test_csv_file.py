@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ablations.errors import ResultsError
 from reports.collect.foreign.csv_file import read_csv
@@ -91,7 +93,8 @@ def test_a_column_of_other_states_is_not_the_state_of_runs(tmp_path: Path) -> No
         (f"{TWO}c,0,1_000\n", ":4: acc is '1_000', which is no number."),
         (TWO.replace(",", ";").replace(".", ","), ":2: acc is '91,5', which is no number. Write a point"),
         (f"{TWO}c,0,93%\n", "Leave out the sign, and say unit: per cent"),
-        (f"{TWO}c,0,inf\n", ":4: acc is infinite. Leave the cell empty"),
+        (f"{TWO}c,0,inf\n", ":4: acc is inf. Leave the cell empty if the run has diverged"),
+        (f"{TWO}c,0,1e200\n", ":4: acc is 1e+200. Leave the cell empty"),
         (f"{TWO}c,0,nan,5\n", ":4: 4 cells for 3 columns"),
         (f'{TWO}"c,0,1\n', ":4: not CSV"),
         (f"{TWO}c,s1,93\n", ":4: the seed is 's1', which is no whole number"),
@@ -116,6 +119,29 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: str | byte
 def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ResultsError, match="Name a CSV file, or mlflow:URI/EXPERIMENT"):
         read_csv(tmp_path / name, Columns())
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(
+            st.lists(
+                st.sampled_from(["a", "0", "1.5", "nan", "inf", "", '"', "é", "\x00", "-1", "9" * 30]), max_size=4
+            ),
+            max_size=5,
+        ).map(lambda rows: "\n".join(["variant,seed,acc", *map(",".join, rows)]).encode()),
+    )
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_a_file_holds_it_is_read_or_refused_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    message = ""
+    values: tuple[float, ...] = ()
+    try:
+        values = read(tmp_path, content).values
+    except ResultsError as error:
+        message = str(error)
+    assert all(map(math.isfinite, values))
+    assert bool(values) != message.startswith(str(tmp_path / "results.csv"))
 
 
 def with_images(folder: Path, images: str, value: str) -> ForeignResults:
