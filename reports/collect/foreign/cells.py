@@ -67,7 +67,7 @@ def cells_of(study: ForeignStudy, results: ForeignResults) -> ForeignCells:
     """
     names = [variant.name for variant in study.variants]
     counted = [item for item in results.measurements if item.variant in names]
-    notes = [*results.notes, *_left_out(names, results)]
+    notes = [*results.notes, *_left_out(names, results), *_spelled_alike(results)]
     measured_seeds = sorted({item.seed for item in counted})
     seeds: Sequence[int] = measured_seeds
     if study.kept_seeds:
@@ -110,6 +110,17 @@ def _left_out(names: Sequence[str], results: ForeignResults) -> Iterator[str]:
         if len(others) > _LISTED:
             listed += f" and {len(others) - _LISTED} more"
         yield f"The results have variants that are not of this study, which are left out: {listed}."
+
+
+def _spelled_alike(results: ForeignResults) -> Iterator[str]:
+    """Yield a caution for each set of names that differ in capitals and white space alone."""
+    spellings: dict[str, list[str]] = {}
+    for name in results.variants:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            listed = ", ".join(f"“{name}”" for name in names)
+            yield f"These variants differ in capitals or spaces alone, and are told apart: {listed}."
 
 
 def _check_seeds(seeds: Sequence[int], measured: Sequence[int], results: ForeignResults) -> None:

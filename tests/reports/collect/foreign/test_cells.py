@@ -91,6 +91,11 @@ def test_seeds_that_no_variant_shares_are_a_caution() -> None:
     assert "“b” and the reference “a” have no seed in common" in note
 
 
+def test_names_that_differ_in_capitals_alone_are_a_caution() -> None:
+    (note,) = cells([*FOUR, ("B", 0, 93.0), ("B", 1, 94.0)]).notes
+    assert note == "These variants differ in capitals or spaces alone, and are told apart: “b”, “B”."
+
+
 def test_cells_are_trainings_of_their_own_unless_a_checkpoint_is_named() -> None:
     found = cells(FOUR)
     names = [name for by_seed in found.checkpoints.values() for name in by_seed.values()]
