@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ablations.errors import ResultsError, TrackingError
 from ablations.spec.fingerprint import digest
 from ablations.stores.addresses import shown, sqlite_file
+from ablations.stores.store_file import local_folder
 from reports.collect.foreign.measurements import (
     LARGEST,
     Columns,
@@ -71,9 +72,9 @@ def read_experiment(uri: str, experiment: str, columns: Columns) -> ForeignResul
 
 
 def _store_title(uri: str) -> str:
-    """Return a store as a report names it: a file by its name, since where it lies is nobody's business."""
-    file = sqlite_file(uri)
-    return file.name if file is not None else shown(uri)
+    """Return a store as a report names it: a file or a folder by its name, since where it lies is nobody's business."""
+    place = sqlite_file(uri) or local_folder(uri)
+    return place.name if place is not None else shown(uri)
 
 
 def _listed(runs: Iterator[TrackedRun], title: str) -> list[TrackedRun]:

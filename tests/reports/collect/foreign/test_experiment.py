@@ -62,6 +62,8 @@ def test_variant_and_seed_come_from_tags_or_params(experiment: Experiment) -> No
     assert first in {item.origin for item in results.measurements}
     assert not results.notes
     assert results.source.ended > 0
+    # The folder of the store, which may name a person, is no part of a report.
+    assert results.source.title == "experiment mine of mlflow.db"
 
 
 def test_the_last_step_counts_and_is_said(experiment: Experiment) -> None:
