@@ -44,6 +44,10 @@ class DatasetError(AblationError):
     """A data set is missing, incomplete or corrupt; the message names the file and the remedies."""
 
 
+class ResultsError(AblationError):
+    """Results that were measured elsewhere cannot be read, or do not say what they must."""
+
+
 class TuningError(AblationError):
     """Tuned values are missing, are out of date or do not fit what was tuned."""
 

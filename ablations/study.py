@@ -15,13 +15,15 @@ from ablations.claims import Claim
 from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.factorial.declaration import Factorial
 from ablations.factorial.design import NONE
+from ablations.metrics import METRICS, MetricFacts
 from ablations.presets import PRESETS
+from ablations.published import PublishedTable, get_published
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
 from ablations.spec.parts import Frozen, PositiveFloat
 from ablations.spec.settings import SOURCES, flatten, varied_sources
 from ablations.variants import Changes, InspectedNetwork, MisplacedError, Name, Reason, Scale, Text, Variant
-from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1, usual_size_of_interest
+from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
 __all__ = ["InspectedNetwork", "Scale", "Study", "Variant"]
 
@@ -343,7 +345,20 @@ class Study(Frozen):
     @property
     def smallest_of_interest(self) -> float:
         """The smallest difference that matters, in the unit of the metric: its own, or that of the metric."""
-        return self.size_of_interest or usual_size_of_interest(self.metric)
+        size = self.size_of_interest or self.metric_facts.usual_size
+        # Of the metrics that a study may have, each has a usual size.
+        assert size is not None
+        return size
+
+    @property
+    def metric_facts(self) -> MetricFacts:
+        """The facts about its metric."""
+        return METRICS[self.metric]
+
+    @property
+    def published_table(self) -> PublishedTable | None:
+        """The published table that it stands beside."""
+        return get_published(self.published) if self.published else None
 
     @property
     def trains_nothing(self) -> bool:

@@ -10,9 +10,12 @@ from typing import Any
 from ablations.errors import ReportError
 from ablations.planning.request import Request
 from reports.collect.compared_runs import read_compared_study
-from reports.collect.compared_study import ComparisonRequest
-from reports.content.file_names import comparison_stem
+from reports.collect.compared_study import ComparedSide, ComparisonRequest
+from reports.collect.foreign.cells import cells_of
+from reports.collect.foreign.compared import compared_results
+from reports.content.file_names import comparison_stem, foreign_comparison_stem
 from reports.document.comparison_report import side_by_side
+from reports.foreign.make import ForeignRequest
 from reports.render import render
 from reports.render.terminal import on_terminal
 
@@ -20,9 +23,13 @@ from reports.render.terminal import on_terminal
 _AT = re.compile(r"(?P<study>.+)@(?P<commit>[0-9a-f]{4,40})")
 
 
+SideRequest = ComparisonRequest | ForeignRequest
+"""The request for a side: a study in a store, or foreign results."""
+
+
 def compare_sides(
-    left: ComparisonRequest,
-    right: ComparisonRequest,
+    left: SideRequest,
+    right: SideRequest,
     formats: Sequence[str],
     folder: Path,
     *,
@@ -41,13 +48,24 @@ def compare_sides(
     if left == right:
         raise ReportError(
             "both sides are the same. Name two studies, two commits (STUDY@COMMIT), or what is different on one side: "
-            "--right-uri, --right-preset or --right-set."
+            "--right-uri, --right-preset, --right-set or --right-results."
         )
     pairs = dict(map(parse_match, matched))
-    left_side, right_side = read_compared_study(left), read_compared_study(right)
+    left_side, right_side = _read(left), _read(right)
     document = side_by_side(left_side, right_side, pairs)
-    stem = stem or comparison_stem(left_side.name, right_side.name, (left, right), pairs.items())
+    if stem is None:
+        if isinstance(left, ComparisonRequest) and isinstance(right, ComparisonRequest):
+            stem = comparison_stem(left_side.name, right_side.name, (left, right), pairs.items())
+        else:
+            stem = foreign_comparison_stem(left_side.name, right_side.name, (left, right), pairs.items())
     return on_terminal(document), render(document, formats, folder, stem)
+
+
+def _read(request: SideRequest) -> ComparedSide:
+    if isinstance(request, ComparisonRequest):
+        return read_compared_study(request)
+    study, results = request.read()
+    return compared_results(study, results.source, cells_of(study, results))
 
 
 def comparison_request(text: str, uri: str, scale: Request) -> ComparisonRequest:

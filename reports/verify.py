@@ -115,7 +115,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     for section in again.sections:
         altered += differences(stored.get(section), again.content[section], section)
     tools = other_tools(stored, made_by(maker))
-    page_differences, unchecked = compare_pages(report, carried(_again(again.document, path)), exactly=not tools)
+    page_differences, unchecked = compare_pages(report, rendered_again(again.document, path), exactly=not tools)
     notes = [*again.notes, *unchecked]
     # Where nothing differs, the tools do not matter.
     if tools and (altered or page_differences or unchecked):
@@ -150,7 +150,7 @@ class Recomputed:
     @property
     def numbers(self) -> int:
         """Number of numbers that were computed."""
-        return _number_count(self.content)
+        return number_count(self.content)
 
 
 def recompute(plan: Plan, results: Results, stored: Json, tracking_uri: str) -> Recomputed:
@@ -307,12 +307,12 @@ def _commit(made: Mapping[str, Any]) -> str:
     return f"{made.get('commit')!s:.12}{mark}"
 
 
-def _again(document: Document, path: Path) -> bytes:
-    """Return the bytes of the file that the document makes now."""
+def rendered_again(document: Document, path: Path) -> Carried:
+    """Return the content of the file that a document makes now, in the format of the report at `path`."""
     ending = "pdf" if path.read_bytes()[:5] == b"%PDF-" else "html"
     with tempfile.TemporaryDirectory(prefix="dyconv-verify-") as folder:
         # Into a folder of its own: nothing beside the report may be overwritten.
-        return get_renderer(ending)(document, Path(folder), "report").read_bytes()
+        return carried(get_renderer(ending)(document, Path(folder), "report").read_bytes())
 
 
 def compare_pages(report: Carried, expected: Carried, *, exactly: bool) -> tuple[list[str], list[str]]:
@@ -362,10 +362,11 @@ def _alike(left: Sequence[str], right: Sequence[str]) -> int:
     return count
 
 
-def _number_count(value: Any) -> int:
+def number_count(value: Any) -> int:
+    """Return the number of numbers in plain data."""
     if isinstance(value, dict):
-        return sum(map(_number_count, value.values()))
+        return sum(map(number_count, value.values()))
     if isinstance(value, list):
-        return sum(map(_number_count, value))
+        return sum(map(number_count, value))
     # In Python a truth value is an integer, too.
     return int(isinstance(value, int | float) and not isinstance(value, bool))

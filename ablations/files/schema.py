@@ -1,6 +1,6 @@
-"""`study_schema` makes the JSON schema of a study file, for completion and checks in an editor.
+"""This module makes the JSON schemas of both kinds of study files, for completion and checks in an editor.
 
-The command line writes it; studies are validated by `ablations.files.study_file`, not by this schema.
+The command line writes them; studies are validated when their files are read, not by these schemas.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from ablations.claims import Claim
 from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
+from ablations.foreign_study import StatedStudy
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.layers import LAYERS, kinds_by_option, option_of
@@ -233,3 +234,24 @@ def _target(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
             target: dict[str, Any] = definitions[option["$ref"].removeprefix("#/$defs/")]
             return target
     return schema
+
+
+def foreign_study_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of the YAML form of a study of foreign results."""
+    schema = StatedStudy.model_json_schema()
+    definitions = schema.pop("$defs")
+    properties = schema["properties"]
+    variant = {"anyOf": [{"$ref": "#/$defs/StatedVariant"}, {"type": ["string", "null"]}]}
+    by_name = {"type": "object", "minProperties": 1, "additionalProperties": variant}
+    names = {"type": "array", "minItems": 1, "items": {"type": "string"}}
+    # The short forms that the file may have as well.
+    properties["metric"] = {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/StatedMetric"}]}
+    properties["variants"] = {"anyOf": [by_name, names], "description": "The rows; without them, all of the results."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Study of results that were measured elsewhere",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": definitions,
+    }

@@ -62,6 +62,9 @@ def _validate(raw: dict[str, Any], document: YamlDocument, folder: Path) -> Stud
     for key in raw:
         if key not in _STUDY_WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
+    if isinstance(raw.get("metric"), dict):
+        message = "a metric of its own is for a study of results from elsewhere. Report on them with report --results"
+        raise StudyError(f"{document.at(('metric',))}: {message}")
     # The name serves as title unless `raw` has one.
     study = {"title": raw.get("name"), **raw}
     if "baseline" in raw:

@@ -5,6 +5,7 @@ Each comparison has its own spread, and they differ thirtyfold within a table, s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ablations.study import Study
@@ -12,7 +13,7 @@ from reports.analysis.statistics import MOST_SEEDS, POWER, seeds_for_better, see
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number, per_cent
-from reports.content.plan_words import network_titles, short_titles, telling
+from reports.content.plan_words import network_titles, short_titles
 
 _HARDLY_KNOWN = 1.5
 """The advice warns of a spread that may be more than so many times as large as it was seen."""
@@ -41,6 +42,9 @@ class Advice:
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
     size = study.smallest_of_interest
+    # Of results that were made elsewhere, nobody may have said which difference matters.
+    if math.isnan(size):
+        return ()
     advice = []
     for row in summary.tested:
         # A tested row has a difference; the check below is for the types alone.
@@ -62,7 +66,7 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
     if not advice:
         return None
     easiest, neediest = advice[0], advice[-1]
-    size, unit = easiest.size, telling(study.metric).unit
+    size, unit = easiest.size, study.metric_facts.unit
     if size == 1:
         unit = unit.removesuffix("s")
     sentence = (
@@ -108,7 +112,7 @@ def _need(advice: Advice) -> tuple[float, float]:
 
 
 def _named(study: Study, advice: Advice) -> str:
-    metric = telling(study.metric)
+    metric = study.metric_facts
     spread = f"spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
     network = network_titles(study)[advice.row.network]
     if network:

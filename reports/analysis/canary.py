@@ -18,7 +18,7 @@ from reports.collect.results import Results, finished_values
 from reports.collect.unlearned import quoted
 from reports.content.blocks import Paragraph
 from reports.content.formatting import interval, number, per_cent
-from reports.content.plan_words import network_titles, short_titles, telling
+from reports.content.plan_words import network_titles, short_titles
 
 State = Literal["silent", "alarm", "unknown"]
 
@@ -106,7 +106,7 @@ def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
 def _words(canary: Canary) -> str:
     if canary.state == "unknown":
         return _why_unknown(canary)
-    wording, difference = telling(canary.study.metric), canary.difference
+    wording, difference = canary.study.metric_facts, canary.difference
     ends = interval(difference.low, difference.high, wording.decimals)
     differs = f"differs from itself by {number(difference.mean, wording.decimals, signed=True)}{wording.unit} {ends}"
     if canary.state == "silent":

@@ -26,7 +26,6 @@ from ablations.planning.plan import Plan
 from ablations.protocol.spending import level_at
 from ablations.published import PublishedValue
 from ablations.study import Study
-from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
 from reports.analysis.summary import StudySummary, VariantSummary, row_key
@@ -322,14 +321,32 @@ def stricter(level: float, tries: int) -> float:
 def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
     """Return the verdicts on one study's claims, network by network."""
     # Primary claims alone share the error of the report.
-    level, later = primary_level(plan), []
+    level = primary_level(plan)
+    later: list[tuple[int, float]] = []
     looks, seeds = plan.request.looks_of(study), plan.request.seeds_of(study)
     for look in looks:
         if look > seeds:
             later.append((look, level_at(level, looks, look)))
     if looks:
         level = level_at(level, looks, seeds)
-    levels: dict[Rank, tuple[float, Later]] = {"primary": (level, tuple(later)), "exploratory": (LEVEL, ())}
+    return judge_claims(study, summary, level, tuple(later), lambda row: row_at_chance(study, row, plan))
+
+
+def judge_claims(
+    study: Study,
+    summary: StudySummary,
+    level: float = LEVEL,
+    later: Later = (),
+    guesses: Callable[[VariantSummary], bool] = lambda row: False,
+) -> tuple[JudgedClaim, ...]:
+    """Return the verdicts on one study's claims, network by network.
+
+    Args:
+        level: The level of the primary claim.
+        later: The looks to come at it, with their levels.
+        guesses: Returns whether the accuracy of a row is that of guessing.
+    """
+    levels: dict[Rank, tuple[float, Later]] = {"primary": (level, later), "exploratory": (LEVEL, ())}
     judged = []
     for inspected in study.inspected:
         network = "" if inspected is None else inspected.name
@@ -338,11 +355,11 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
         at_chance: set[str] = set()
         for row in summary.of_network(network):
             rows[row.variant] = row
-            if row_at_chance(study, row, plan):
+            if guesses(row):
                 at_chance.add(row.variant)
         for claim in study.claims:
-            level, later_looks = levels[rank_of(study, claim)]
-            judged.append(_judge_claim(study, network, claim, rows, at_chance, level=level, later=later_looks))
+            claim_level, later_looks = levels[rank_of(study, claim)]
+            judged.append(_judge_claim(study, network, claim, rows, at_chance, level=claim_level, later=later_looks))
     return tuple(judged)
 
 
@@ -408,7 +425,7 @@ def judge_contrast(
     """
     better, worse = [rows[name] for name in contrast.better], [rows[name] for name in contrast.worse]
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
-    if study.metric not in HIGHER_IS_BETTER:
+    if not study.metric_facts.higher_is_better:
         measured = measured.turned
     size = study.smallest_of_interest
     unlearned, expected = [], 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ablations.errors import ReportError
 from reports.analysis.differences import difference as difference_of_rows
 from reports.analysis.statistics import Estimate, paired_difference, paired_differences, unknown, unpaired_difference
-from reports.collect.compared_study import ComparedRow, ComparedStudy
+from reports.collect.compared_study import ComparedRow, ComparedSide
 
 PAIRED, UNPAIRED, SAME, SHARED = "paired", "unpaired", "same runs", "share runs"
 """The ways in which two rows are compared."""
@@ -25,7 +25,7 @@ class MatchedRow:
     right: str
 
 
-def match_rows(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, str]) -> tuple[MatchedRow, ...]:
+def match_rows(left: ComparedSide, right: ComparedSide, matched: Mapping[str, str]) -> tuple[MatchedRow, ...]:
     """Return the rows of both sides, matched by name or as `matched` says.
 
     Raises:
@@ -65,7 +65,7 @@ def _apart(left: Mapping[int, float], right: Mapping[int, float], *, paired: boo
 
 def way_of_comparison(left: ComparedRow, right: ComparedRow) -> str:
     """Return the way to compare two rows: the same runs, some shared, the same trainings by seed, or none of these."""
-    if left.run_ids == right.run_ids:
+    if left.has_runs_of(right) or right.has_runs_of(left):
         return SAME
     # A run on both sides makes them dependent, which no interval here allows for.
     if set(left.run_ids.values()) & set(right.run_ids.values()):
@@ -76,7 +76,7 @@ def way_of_comparison(left: ComparedRow, right: ComparedRow) -> str:
     return UNPAIRED
 
 
-def effects(left: ComparedStudy, right: ComparedStudy, row: MatchedRow) -> tuple[Estimate, Estimate, Estimate] | None:
+def effects(left: ComparedSide, right: ComparedSide, row: MatchedRow) -> tuple[Estimate, Estimate, Estimate] | None:
     """Return a row's difference to its side's reference on the left, on the right, and right minus left.
 
     `None` where a side has no such row or reference, where a repeat is missing, for a reference itself, and where both
@@ -100,7 +100,7 @@ def effects(left: ComparedStudy, right: ComparedStudy, row: MatchedRow) -> tuple
     return _effect(left, row.left, left_reference), _effect(right, row.right, right_reference), side_difference
 
 
-def _effect(side: ComparedStudy, key: str, reference: ComparedRow) -> Estimate:
+def _effect(side: ComparedSide, key: str, reference: ComparedRow) -> Estimate:
     """Return a row's difference to its reference, whose spread the side's table shares if all of it is trainings."""
     table = [row for name, row in side.rows.items() if _network(name) == _network(key)]
     # A run that is no training evaluates a checkpoint, and such rows move together: their spreads say nothing of each
@@ -110,7 +110,7 @@ def _effect(side: ComparedStudy, key: str, reference: ComparedRow) -> Estimate:
     return difference_of_rows((side.rows[key],), (reference,), side.metric, table=table)
 
 
-def _reference(side: ComparedStudy, key: str) -> ComparedRow | None:
+def _reference(side: ComparedSide, key: str) -> ComparedRow | None:
     """Return the reference that a row is held against: that of its own network."""
     for name in side.references:
         if _network(name) == _network(key):

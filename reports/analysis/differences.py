@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.analysis.statistics import Estimate, contrast_interval, estimate, over_images, two_level, unknown
-from reports.collect.correctness import PER_IMAGE, Correctness
+from reports.collect.correctness import Correctness
 
 _PER_CENT = 100.0
 
@@ -170,7 +170,7 @@ def share_checkpoints(rows: Sequence[ComparableRow]) -> bool:
 
 def compare_by_image(rows: Sequence[ComparableRow], metric: str) -> bool:
     """Return True if rows can be compared by image: one checkpoint per seed, the same images, all of them tracked."""
-    if metric not in PER_IMAGE or not share_checkpoints(rows):
+    if not share_checkpoints(rows):
         return False
     image_orders = set()
     for seed in common_seeds(rows):

@@ -17,7 +17,6 @@ from ablations.vocabulary import (
     CI_LOW,
     COUNT,
     DELTA_PREFIX,
-    HIGHER_IS_BETTER,
     MEAN,
     P_BETTER,
     P_HOLM,
@@ -182,16 +181,21 @@ def summarize(plan: Plan, results: Results) -> tuple[StudySummary, ...]:
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     """Return the summary of one study of the plan."""
-    rows: list[VariantSummary] = []
+    rows = []
+    for (network, variant), repeats in results.repeats(study.name, study.metric).items():
+        rows.append(_measured(study, plan, results, network, variant, repeats))
+    return compare_rows(study, rows)
+
+
+def compare_rows(study: Study, rows: Sequence[VariantSummary]) -> StudySummary:
+    """Return the summary of a study's rows, each compared with the reference on its own network."""
     references: dict[str, VariantSummary] = {}
     # The spread of a difference is shared within a network only: other networks vary otherwise.
     tables: dict[str, list[VariantSummary]] = {}
-    for (network, variant), repeats in results.repeats(study.name, study.metric).items():
-        row = _measured(study, plan, results, network, variant, repeats)
-        rows.append(row)
-        tables.setdefault(network, []).append(row)
-        if variant == study.reference:
-            references[network] = row
+    for row in rows:
+        tables.setdefault(row.network, []).append(row)
+        if row.variant == study.reference:
+            references[row.network] = row
     compared = []
     for row in rows:
         reference = references[row.network]
@@ -201,15 +205,16 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
             row = replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
         compared.append(row)
     tested = []
+    higher = study.metric_facts.higher_is_better
     for row in _tested(compared, references):
         if not math.isnan(row.p_value):
-            row = replace(row, improvement=_improvement(row, references[row.network], study.metric))
+            row = replace(row, improvement=_improvement(row, references[row.network], higher))
         tested.append(row)
     return StudySummary(study.name, study.metric, study.reference, tuple(tested))
 
 
-def _improvement(row: VariantSummary, reference: VariantSummary, metric: str) -> Improvement | None:
-    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
+def _improvement(row: VariantSummary, reference: VariantSummary, higher: bool) -> Improvement | None:
+    sign = 1.0 if higher else -1.0
     if row.same_checkpoints:
         return over_checkpoints([sign * value for value in paired_differences(row.values, reference.values).values()])
     values, reference_values = ([sign * value for value in side.values.values()] for side in (row, reference))
@@ -219,13 +224,6 @@ def _improvement(row: VariantSummary, reference: VariantSummary, metric: str) ->
 def _measured(
     study: Study, plan: Plan, results: Results, network: str, variant: str, repeats: Mapping[int, Repeat]
 ) -> VariantSummary:
-    values: dict[int, float] = {}
-    absent: dict[int, str] = {}
-    for seed, repeat in repeats.items():
-        if repeat.finished:
-            values[seed] = repeat.value
-        else:
-            absent[seed] = repeat.status
     checkpoints: dict[int, str] = {}
     correctness: dict[int, Correctness] = {}
     unlearned: dict[int, str] = {}
@@ -239,6 +237,25 @@ def _measured(
         # An evaluation of a training that never learned has not learned either.
         if checkpoint in results.unlearned:
             unlearned[cell.seed] = results.unlearned[checkpoint]
+    row = row_of(network, variant, repeats, checkpoints, correctness)
+    return replace(row, unlearned=unlearned, trained_elsewhere=trained_elsewhere)
+
+
+def row_of(
+    network: str,
+    variant: str,
+    repeats: Mapping[int, Repeat],
+    checkpoints: Mapping[int, str],
+    correctness: Mapping[int, Correctness],
+) -> VariantSummary:
+    """Return a row of some repeats that is not compared with any other yet; all arguments are by seed."""
+    values: dict[int, float] = {}
+    absent: dict[int, str] = {}
+    for seed, repeat in repeats.items():
+        if repeat.finished:
+            values[seed] = repeat.value
+        else:
+            absent[seed] = repeat.status
     # A mean over some of the repeats would change with those that come later, so there is none.
     mean = unknown(len(values)) if absent else estimate(tuple(values.values()))
     return VariantSummary(
@@ -251,8 +268,6 @@ def _measured(
         estimate=mean,
         checkpoints=checkpoints,
         correctness=correctness,
-        unlearned=unlearned,
-        trained_elsewhere=trained_elsewhere,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.datasets.registry import stated_facts
-from ablations.errors import ReportError
+from ablations.errors import OptionError, ReportError
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.identities import changes
@@ -26,9 +26,11 @@ from reports.collect.runs import collect
 from reports.collect.stores.opening import bundle_address
 from reports.content.maker import Maker
 from reports.content.plan_words import plugins_in
+from reports.evidence.foreign_manifest import read_foreign_manifest
 from reports.evidence.manifest import NAME as MANIFEST
 from reports.evidence.manifest import Json, is_intact, made_by, read_manifest
-from reports.evidence.report_file import carried
+from reports.evidence.report_file import carried, read_report
+from reports.foreign.verify import verify_foreign
 from reports.render import FORMATS, render
 from reports.render.files import write_attachments
 from reports.verify import (
@@ -70,13 +72,27 @@ def planned_in(bundle: Bundle) -> tuple[Plan, Json]:
         return planned(stored), stored
 
 
-def verify_file(path: Path, tracking_uri: str, maker: Maker) -> Verification:
-    """Check a bundle, which needs no store, or a report in PDF or HTML against its runs in a store.
+def verify_file(path: Path, tracking_uri: str, maker: Maker, results: str | None = None) -> Verification:
+    """Check a bundle, which needs no store, or a report in PDF or HTML against its runs.
 
-    The errors are those of `verify_bundle` and of `reports.verify.verify`.
+    Args:
+        tracking_uri: The store of the runs.
+        results: The address of the results of a report on foreign results.
+
+    Raises:
+        OptionError: If results are given, and the report is not about foreign results.
+        AblationError: As `verify_bundle`, `reports.verify.verify` and `reports.foreign.verify.verify_foreign` raise it.
     """
     if is_bundle(path):
+        if results is not None:
+            raise OptionError(f"{path} is a bundle, which holds its runs itself. Leave out --results.")
         return verify_bundle(path, maker)
+    report = read_report(path)
+    foreign = read_foreign_manifest(report.manifest)
+    if foreign is not None:
+        return verify_foreign(path, report, foreign, results, maker)
+    if results is not None:
+        raise OptionError(f"{path} is a report on runs in a tracking store. Leave out --results, and name the store.")
     return verify(path, tracking_uri, maker)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from ablations.errors import UnknownNameError
+from ablations.metrics import METRICS, MetricFacts
 from ablations.planning.request import Request
 from ablations.stores.addresses import shown, sqlite_address
 from ablations.stores.store_file import FILE_NAME
@@ -96,6 +99,50 @@ class ComparedRow:
         """The id of each run by seed."""
         return {seed: run.run_id for seed, run in self.runs.items()}
 
+    def has_runs_of(self, other: ComparedRow) -> bool:
+        """Return True if all its runs are those of another row."""
+        return self.run_ids == other.run_ids
+
+
+class ComparedSide(Protocol):
+    """One side of a comparison: a study of ours in a store, or foreign results."""
+
+    @property
+    def study(self) -> str:
+        """The name of its study."""
+
+    @property
+    def title(self) -> str:
+        """The title of its study."""
+
+    @property
+    def metric(self) -> str:
+        """The metric that judges it."""
+
+    @property
+    def metric_facts(self) -> MetricFacts:
+        """The facts about that metric."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of its references: of a row, with the inspected network in front if there is one."""
+
+    @property
+    def rows(self) -> Mapping[str, ComparedRow]:
+        """Its rows by name."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that a reader must know."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the name of a file."""
+
+    @property
+    def newest(self) -> int:
+        """The time when its newest run ended, in milliseconds since 1970, or 0 if there is none."""
+
 
 @dataclass(frozen=True)
 class ComparedStudy:
@@ -121,6 +168,17 @@ class ComparedStudy:
         if self.request.commit:
             return f"{self.study}@{self.request.commit}"
         return self.study
+
+    @property
+    def metric_facts(self) -> MetricFacts:
+        """The facts about its metric.
+
+        Raises:
+            UnknownNameError: If the code at hand does not know it, as one of an older commit.
+        """
+        if self.metric not in METRICS:
+            raise UnknownNameError(f"metric of study {self.study!r}", self.metric, METRICS)
+        return METRICS[self.metric]
 
     @property
     def runs(self) -> tuple[TrackedRun, ...]:

@@ -82,6 +82,11 @@ def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterab
     return f"{stem}-{_short([requests, stores, pairs])}"
 
 
+def foreign_comparison_stem(left: str, right: str, requests: Iterable[Any], matched: Iterable[tuple[str, str]]) -> str:
+    """Return the name of a comparison with results from elsewhere, with a digest of both requests."""
+    return f"compare-{slug(left)}-{slug(right)}-{_short([list(map(repr, requests)), sorted(matched)])}"
+
+
 def _named(names: list[str], request: Request) -> str:
     listed = _BETWEEN.join(names)
     digested = _digested(request)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from ablations import vocabulary as names
+from ablations.foreign_study import ForeignStudy
 from ablations.planning.nodes import plugins_of
 from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
@@ -19,6 +18,12 @@ from ablations.vocabulary import experiment_name
 Split = Literal["train", "validation", "test"]
 _MOST_NAMED = 3
 _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def runs_heading(study: Study) -> str:
+    """Return the heading of what runs have measured, which sets it apart from what was published."""
+    # Runs of other people's are not ours.
+    return "measured" if isinstance(study, ForeignStudy) else "ours"
 
 
 def split_of(metric: str) -> Split:
@@ -192,33 +197,6 @@ def file_words(plan: Plan, study: Study | None = None) -> list[str]:
     return words
 
 
-@dataclass(frozen=True)
-class Telling:
-    """The wording of a metric: the heading of its column, the decimals of a value and of a difference.
-
-    Attributes:
-        unit: The unit of a difference in a sentence, with the space before it.
-        published: Column of the published tables that is comparable, or empty.
-    """
-
-    heading: str
-    decimals: int = 2
-    unit: str = ""
-    published: str = ""
-
-
-_WORDINGS = {
-    names.TEST_TOP1: Telling("top-1 (%)", unit=" points", published="top1"),
-    names.TEST_TOP5: Telling("top-5 (%)", unit=" points", published="top5"),
-    names.TEST_LOSS: Telling("loss", decimals=4),
-    names.VAL_TOP1: Telling("val. top-1 (%)", unit=" points", published="top1"),
-    names.VAL_LOSS: Telling("val. loss", decimals=4),
-    names.ATTENTION_GAP: Telling("entropy gap", decimals=3),
-    names.COST_PARAMETERS: Telling("parameters", decimals=0),
-    names.COST_MULTIPLY_ADDS: Telling("multiply-adds", decimals=0),
-}
-
-
 def looks_words(plan: Plan) -> str:
     """Return the looks of a plan with a stopping rule: `at 3, 5, 8, 12 and 20 seeds`; nothing without the rule.
 
@@ -236,8 +214,3 @@ def looks_words(plan: Plan) -> str:
             words += f" ({', '.join(studies)})"
         phrases.append(words)
     return "; ".join(phrases)
-
-
-def telling(metric: str) -> Telling:
-    """Return the wording of a metric of `vocabulary.STUDY_METRICS`."""
-    return _WORDINGS[metric]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ablations.claims import Contrast
-from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue, get_published
+from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue
 from ablations.study import Study, Variant
-from reports.content.plan_words import telling
 
 _OTHER_SOURCES = {
     "reimplementation": "an independent re-implementation, not the paper's authors'",
@@ -21,25 +20,20 @@ _OTHER_SOURCES = {
 """Tables that are not the paper's."""
 
 
-def published_table(study: Study) -> PublishedTable | None:
-    """Return the published table that a study stands beside."""
-    return get_published(study.published) if study.published else None
-
-
 def published_value(study: Study, variant: Variant) -> PublishedValue | None:
     """Return the published number of a variant under the study's metric."""
-    table = published_table(study)
+    table = study.published_table
     if table is None:
         return None
-    return table.get(variant.published_key, telling(study.metric).published)
+    return table.get(variant.published_key, study.metric_facts.published)
 
 
 def published_comparable(study: Study, variant: Variant) -> PublishedValue | None:
     """Return the published number of a variant that differences to other variants are taken from."""
-    table = published_table(study)
+    table = study.published_table
     if table is None:
         return None
-    return table.comparable(variant.published_key, telling(study.metric).published)
+    return table.comparable(variant.published_key, study.metric_facts.published)
 
 
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:

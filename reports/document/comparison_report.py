@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.errors import ReportError
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.comparison import MatchedRow, difference, effects, match_rows
 from reports.analysis.statistics import estimate
-from reports.collect.compared_study import ComparedRow, ComparedStudy
+from reports.collect.compared_study import ComparedRow, ComparedSide, ComparedStudy
+from reports.collect.foreign.compared import ComparedResults
 from reports.collect.results import MISSING
 from reports.content.blocks import (
     Column,
@@ -23,7 +23,7 @@ from reports.content.blocks import (
     TableCell,
     Text,
 )
-from reports.content.plan_words import capitalized, telling
+from reports.content.plan_words import capitalized
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
@@ -40,7 +40,7 @@ _EFFECTS = (
 )
 
 
-def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, str] | None = None) -> Document:
+def side_by_side(left: ComparedSide, right: ComparedSide, matched: Mapping[str, str] | None = None) -> Document:
     """Return the document on two sides. `matched` pairs rows of left and right that do not share a name.
 
     Raises:
@@ -51,16 +51,24 @@ def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str
         raise ReportError(
             f"{left.study} is judged by {left.metric} and {right.study} by {right.metric}: they cannot be compared."
         )
+    if _scale(left) != _scale(right):
+        raise ReportError(
+            f"{left.metric} is not measured alike: {_scale_words(left)} on the left, {_scale_words(right)} on the "
+            "right. Say unit and better alike in both study files."
+        )
     rows = match_rows(left, right, matched or {})
     # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
     newest = max(left.newest, right.newest)
     row_tables = filter(None, (rows_table(left, right, rows), effects_table(left, right, rows)))
-    settings = settings_table(left, right, rows) or Paragraph(
-        "The rows that both sides have do not differ in any setting."
-    )
+    settings: Table | Paragraph | None = settings_table(left, right, rows)
+    if settings is None:
+        sentence = "The rows that both sides have do not differ in any setting."
+        if isinstance(left, ComparedResults) or isinstance(right, ComparedResults):
+            sentence = "Settings are not compared: those of results from elsewhere are not known here."
+        settings = Paragraph(sentence)
     return Document(
         title=f"{_name(left)} against {_name(right)}",
-        subtitle=f"{STUDY_METRICS[left.metric]} · newest run {when(newest)}",
+        subtitle=f"{left.metric_facts.words} · newest run {when(newest)}",
         running_head=f"{left.title} against {right.title}",
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
@@ -72,20 +80,32 @@ def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str
     )
 
 
-def _name(side: ComparedStudy) -> str:
-    if side.request.commit:
+def _scale(side: ComparedSide) -> tuple[str, bool]:
+    return side.metric_facts.unit, side.metric_facts.higher_is_better
+
+
+def _scale_words(side: ComparedSide) -> str:
+    direction = "higher" if side.metric_facts.higher_is_better else "lower"
+    return f"{side.metric_facts.words}, {direction} is better"
+
+
+def _name(side: ComparedSide) -> str:
+    if isinstance(side, ComparedStudy) and side.request.commit:
         return f"{side.title} ({side.request.commit[:7]})"
     return side.title
 
 
-def _summary(left: ComparedStudy, right: ComparedStudy) -> Iterator[Facts | Paragraph]:
+def _summary(left: ComparedSide, right: ComparedSide) -> Iterator[Facts | Paragraph]:
     yield Facts((("Left", _request_words(left)), ("Right", _request_words(right))))
     for name, side in (("left", left), ("right", right)):
         for warning in side.warnings:
             yield Paragraph(f"On the {name}: {warning}", "Caution", "caveat")
 
 
-def _request_words(side: ComparedStudy) -> str:
+def _request_words(side: ComparedSide) -> str:
+    if isinstance(side, ComparedResults):
+        return f"{side.study}, results from elsewhere; {side.values} values in {side.source.title}"
+    assert isinstance(side, ComparedStudy)
     request = side.request.scale
     facts = [side.study, f"preset {request.preset.name}"]
     if side.request.commit:
@@ -97,9 +117,9 @@ def _request_words(side: ComparedStudy) -> str:
     return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
 
 
-def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
+def rows_table(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> Table:
     """Return each row on both sides with its difference."""
-    heading = telling(left.metric).heading
+    heading = left.metric_facts.heading
     columns = [Column("row")]
     for group in ("left", "right"):
         columns += [Column(heading, "number", group), Column("n", "mark", group)]
@@ -108,12 +128,12 @@ def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matched
     for row in matched:
         values = (*_cells(left, row.left), *_cells(right, row.right), *_delta(left, right, row))
         rows.append((Text(_title(left, right, row)), *values))
-    measured = capitalized(STUDY_METRICS[left.metric])
+    measured = capitalized(left.metric_facts.words)
     caption = f"{measured}: mean ± standard deviation over seeds. {_METHOD}"
     return Table("Row by row", caption, tuple(columns), tuple(rows), tuple(_notes(left, right)))
 
 
-def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> str:
+def _title(left: ComparedSide, right: ComparedSide, matched: MatchedRow) -> str:
     if not matched.left:
         return right.rows[matched.right].title
     if not matched.right:
@@ -122,10 +142,10 @@ def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> st
     return " | ".join(dict.fromkeys((left.rows[matched.left].title, right.rows[matched.right].title)))
 
 
-def _cells(side: ComparedStudy, key: str) -> tuple[TableCell, TableCell]:
+def _cells(side: ComparedSide, key: str) -> tuple[TableCell, TableCell]:
     if not key:
         return Missing("not there"), Text("0")
-    row, wording = side.rows[key], telling(side.metric)
+    row, wording = side.rows[key], side.metric_facts
     # Nothing is averaged over the repeats that happen to be there.
     if not row.complete:
         count = f"{len(row.values)}/{len(row.repeats)}"
@@ -134,16 +154,16 @@ def _cells(side: ComparedStudy, key: str) -> tuple[TableCell, TableCell]:
     return Number(numbers.mean, wording.decimals, numbers.sd), Text(str(numbers.n))
 
 
-def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tuple[TableCell, TableCell]:
+def _delta(left: ComparedSide, right: ComparedSide, matched: MatchedRow) -> tuple[TableCell, TableCell]:
     if not (matched.left and matched.right):
         return Missing(), Text("")
     delta, comparison = difference(left.rows[matched.left], right.rows[matched.right])
     if not delta.is_known:
         return Missing(), Text(comparison)
-    return interval_cell(delta, telling(left.metric).decimals), Text(comparison)
+    return interval_cell(delta, left.metric_facts.decimals), Text(comparison)
 
 
-def _notes(left: ComparedStudy, right: ComparedStudy) -> Iterator[Note]:
+def _notes(left: ComparedSide, right: ComparedSide) -> Iterator[Note]:
     for name, side in (("left", left), ("right", right)):
         absent = [f"{row.title} ({_absence_words(row)})" for row in side.rows.values() if not row.complete]
         if absent:
@@ -169,9 +189,9 @@ def _absence_words(row: ComparedRow) -> str:
     return ", ".join(failed + missing)
 
 
-def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
+def effects_table(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return each row's difference to the reference of its side, on both sides, or `None` where there is none."""
-    decimals = telling(left.metric).decimals
+    decimals = left.metric_facts.decimals
     rows: list[tuple[TableCell, ...]] = []
     for row in matched:
         # The reference itself has no difference to a reference, and neither has a row of one side.
@@ -185,7 +205,7 @@ def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matc
     return Table("Effects", _EFFECTS, (Column("row"), *effect_columns), tuple(rows))
 
 
-def sources_table(left: ComparedStudy, right: ComparedStudy) -> Table:
+def sources_table(left: ComparedSide, right: ComparedSide) -> Table:
     """Return the sources of both sides, with a mark where they differ."""
     right_sources = _sources(right)
     rows: list[tuple[TableCell, ...]] = []
@@ -197,7 +217,18 @@ def sources_table(left: ComparedStudy, right: ComparedStudy) -> Table:
     return Table("Where they come from", "An asterisk marks a modified working tree.", columns, tuple(rows))
 
 
-def _sources(side: ComparedStudy) -> dict[str, str]:
+def _sources(side: ComparedSide) -> dict[str, str]:
+    if isinstance(side, ComparedResults):
+        return {
+            "study": side.study,
+            "experiment": "elsewhere",
+            "tracking store": side.source.title,
+            "commits": "unknown",
+            "data": "unknown",
+            "runs": str(side.values),
+            "newest run": when(side.newest),
+        }
+    assert isinstance(side, ComparedStudy)
     return {
         "study": side.study,
         "experiment": side.experiment,
@@ -214,7 +245,7 @@ def _listed(values: Iterable[str]) -> str:
     return _shortened(sorted(set(values)), ", ")
 
 
-def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
+def settings_table(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return the settings in which rows differ between the sides, or `None` if they do not."""
     compared_rows = 0
     holders: dict[tuple[str, str, str], list[str]] = {}
@@ -238,16 +269,16 @@ def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Mat
     return Table("Settings", "In which a row is not the same on both sides.", columns, tuple(rows))
 
 
-def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
+def runs_table(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> Table:
     """Return the runs behind the comparison, side by side."""
-    decimals = telling(left.metric).decimals
+    decimals = left.metric_facts.decimals
     rows: list[tuple[TableCell, ...]] = []
     rules = []
     for row in matched:
         left_row, right_row = left.rows.get(row.left), right.rows.get(row.right)
         seeds: set[int] = set()
         for side in filter(None, (left_row, right_row)):
-            seeds.update(side.runs)
+            seeds.update(side.run_ids)
         rules.append(len(rows))
         title = _title(left, right, row)
         for seed in sorted(seeds):
@@ -263,9 +294,9 @@ def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matched
 
 
 def _run_cells(row: ComparedRow | None, seed: int, decimals: int) -> tuple[TableCell, TableCell]:
-    if row is None or seed not in row.runs:
+    if row is None or seed not in row.run_ids:
         return Text(""), Missing()
-    run_id, repeat = Text(row.runs[seed].run_id), row.repeats[seed]
+    run_id, repeat = Text(row.run_ids[seed]), row.repeats[seed]
     if not repeat.finished:
         return run_id, Missing(repeat.status)
     return run_id, Number(repeat.value, decimals)

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.metrics import MetricFacts
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.trial import TrialSpec
@@ -29,7 +30,6 @@ from reports.content.plan_words import (
     plural,
     repeats_of,
     short_titles,
-    telling,
 )
 from reports.tables.machines import MACHINE
 from reports.tables.uncertainty_words import coverage_words
@@ -324,17 +324,16 @@ def _clauses(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
 def _extremes(differences: Sequence[tuple[str, Estimate]], study: Study) -> Iterator[str]:
     name, largest = differences[-1]
     reference = short_titles(study)[study.reference]
-    yield f"“{name}” differs most from “{reference}”, by {_difference(largest, study.metric)}"
+    yield f"“{name}” differs most from “{reference}”, by {_difference(largest, study.metric_facts)}"
     if len(differences) > 1:
         name, smallest = differences[0]
-        yield f"“{name}” least, by {_difference(smallest, study.metric)}"
+        yield f"“{name}” least, by {_difference(smallest, study.metric_facts)}"
 
 
-def _difference(delta: Estimate, metric: str) -> str:
-    wording = telling(metric)
-    words = f"{number(delta.mean, wording.decimals, signed=True)}{wording.unit}"
+def _difference(delta: Estimate, facts: MetricFacts) -> str:
+    words = f"{number(delta.mean, facts.decimals, signed=True)}{facts.unit}"
     if delta.has_interval:
-        words += f" {interval(delta.low, delta.high, wording.decimals)}"
+        words += f" {interval(delta.low, delta.high, facts.decimals)}"
     return words
 
 

@@ -346,7 +346,10 @@ def _appendix(
     if fairness is not None:
         yield fairness
     if any(judged.contrasts for judged in claims):
-        tables_of_claims = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
+        tables_of_claims = (
+            claim_tables.statements_table(plan.studies),
+            claim_tables.contrasts_table(plan.studies, claims),
+        )
         yield Section("Claims and contrasts", tables_of_claims)
     common = appendix.common_settings(plan)
     settings_tables = [appendix.shared_settings_table(plan, common)]

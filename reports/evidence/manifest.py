@@ -38,6 +38,8 @@ FORMAT = 1
 """Version of the layout, raised with each change: code that verifies one format does not verify another."""
 
 NAME = "manifest.json"
+FOREIGN = "foreign results"
+"""The kind of a manifest of results from elsewhere (`reports.evidence.foreign_manifest`); others have no kind."""
 RUNS_NAME = "runs.csv"
 Json = dict[str, Any]
 _DIGEST = "sha256"
@@ -55,12 +57,12 @@ def manifest(
         rows[study.name] = {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
     claims: Json = {}
     for judged in verdicts(plan, summaries):
-        claims[f"{judged.study}, {judged.key}"] = _claim(judged)
+        claims[f"{judged.study}, {judged.key}"] = claim_data(judged)
     canaries: Json = {}
     for canary in judge_canaries(plan, results):
         canaries[f"{canary.study.name}, {canary.key}"] = {
             "state": canary.state,
-            "difference": _estimate(canary.difference),
+            "difference": estimate_data(canary.difference),
         }
     content: Json = {
         "format": FORMAT,
@@ -157,16 +159,22 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
             "status": row.absent.get(cell.seed, FINISHED),
             metric: finite(row.values.get(cell.seed)),
         }
-    record: Json = {"reference": study.reference, "seeds": repeats, "value": _estimate(row.estimate)}
+    return row_data(row, study.reference, repeats)
+
+
+def row_data(row: VariantSummary, reference: str, repeats: Json) -> Json:
+    """Return a row as plain data: its repeats, its mean and its difference to the reference."""
+    record: Json = {"reference": reference, "seeds": repeats, "value": estimate_data(row.estimate)}
     if row.delta is not None:
         p_values = {"p": finite(row.p_value), "p_holm": finite(row.p_holm)}
-        record["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
+        record["difference"] = {**estimate_data(row.delta), **p_values, "stars": row.stars}
         if row.improvement is not None:
             record["difference"]["improvement"] = dataclasses.asdict(row.improvement)
     return record
 
 
-def _estimate(numbers: Estimate) -> Json:
+def estimate_data(numbers: Estimate) -> Json:
+    """Return an estimate as plain data."""
     values = dataclasses.asdict(numbers)
     if not numbers.images_alone:
         # Left out, so that older manifests keep their layout and digest.
@@ -188,11 +196,15 @@ def _effects(plan: Plan, summaries: Sequence[StudySummary]) -> Json:
         effects = {}
         for effect in result.effects:
             p_values = {"p": finite(effect.p_value), "p_holm": finite(effect.p_holm)}
-            effects["*".join(effect.aliases.term)] = {**_estimate(effect.estimate), **p_values, "stars": effect.stars}
+            effects["*".join(effect.aliases.term)] = {
+                **estimate_data(effect.estimate),
+                **p_values,
+                "stars": effect.stars,
+            }
         shares = {}
         for share in result.shares:
-            shares[share.factor] = {"value": _estimate(share.value), "share": _ratio(share.share)}
-        records[study.name] = {"effects": effects, "gain": _estimate(result.gain), "shares": shares}
+            shares[share.factor] = {"value": estimate_data(share.value), "share": _ratio(share.share)}
+        records[study.name] = {"effects": effects, "gain": estimate_data(result.gain), "shares": shares}
     return records
 
 
@@ -202,7 +214,8 @@ def _ratio(ratio: Ratio | None) -> Json | None:
     return {name: finite(value) for name, value in dataclasses.asdict(ratio).items()}
 
 
-def _claim(judged: JudgedClaim) -> Json:
+def claim_data(judged: JudgedClaim) -> Json:
+    """Return a verdict with its contrasts as plain data."""
     return {
         "rank": judged.rank,
         "level": judged.level,
@@ -223,7 +236,7 @@ def _contrast(judged: JudgedContrast) -> Json:
         "verdict": judged.verdict,
         "reason": judged.reason,
         "seeds": [judged.seeds.at_least, judged.seeds.at_most],
-        "difference": _estimate(judged.difference),
+        "difference": estimate_data(judged.difference),
     }
 
 
@@ -260,6 +273,8 @@ def read_manifest(text: str) -> Json:
         # Content that has no digest, for example with a number beyond all floats, is no manifest either.
         digest(content)
         version = content["format"]
+        if content.get("kind") == FOREIGN:
+            raise ReportError("it is a report on results from elsewhere, of which nothing can be run again.")
         sections = [content[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None

@@ -9,9 +9,11 @@ import re
 
 import pandas as pd
 
+from ablations.foreign_study import ForeignStudy
+from ablations.metrics import METRICS
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
+from ablations.vocabulary import ENTROPY_PREFIX, VAL_TOP1, slug
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
@@ -120,10 +122,7 @@ def _ordered(frame: pd.DataFrame, column: str, order: list[str], sort_columns: l
 
 def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
     """Return the figure of the deciding metric per variant, or `None` without data."""
-    data = accuracy_data(study, summary)
-    if data.empty:
-        return None
-    measured = capitalized(STUDY_METRICS[study.metric])
+    measured = capitalized(study.metric_facts.words)
     caption = (
         f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. "
         "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
@@ -136,6 +135,23 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         )
     if len(study.inspected) > 1:
         caption += " The panels have different scales."
+    return _values_figure(study, summary, caption)
+
+
+def foreign_figure(study: ForeignStudy, summary: StudySummary) -> Figure | None:
+    """Return the figure of the metric per variant of a study whose runs were made elsewhere, or `None` without data."""
+    caption = (
+        f"{capitalized(study.metric_facts.words)} per variant. Hollow dots: single seeds; filled dots and bars: mean "
+        "and 95 % t interval over seeds, for variants without a missing repeat."
+    )
+    return _values_figure(study, summary, caption)
+
+
+def _values_figure(study: Study, summary: StudySummary, caption: str) -> Figure | None:
+    data = accuracy_data(study, summary)
+    if data.empty:
+        return None
+    measured = capitalized(study.metric_facts.words)
     return Figure(
         name=f"{slug(study.name)}-accuracy",
         kind="accuracy",
@@ -143,7 +159,7 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         title=study.title,
         caption=caption,
         alt=f"{measured} of each variant with its interval; the table has the numbers.",
-        axis=STUDY_METRICS[study.metric],
+        axis=study.metric_facts.words,
     )
 
 
@@ -162,7 +178,7 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
             "bands: from the lowest to the highest seed."
         ),
         alt="Validation accuracy over the epochs, one line per variant.",
-        axis=STUDY_METRICS[VAL_TOP1],
+        axis=METRICS[VAL_TOP1].words,
     )
 
 

@@ -6,10 +6,10 @@ import pandas as pd
 
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import STUDY_METRICS, slug
+from ablations.vocabulary import slug
 from reports.analysis.factorial import FactorialSummary
 from reports.content.blocks import Figure
-from reports.content.plan_words import split_of, telling
+from reports.content.plan_words import split_of
 from reports.figures.data import scope_words
 
 EFFECT_COLUMNS = ("term", "order", "value", "low", "high")
@@ -34,7 +34,7 @@ def effects_figure(study: Study, plan: Plan, result: FactorialSummary) -> Figure
     data = effects_data(result)
     if data.empty:
         return None
-    unit = telling(study.metric).unit.strip()
+    unit = study.metric_facts.unit.strip()
     axis = "effect"
     if unit:
         axis = f"effect ({unit})"
@@ -44,7 +44,7 @@ def effects_figure(study: Study, plan: Plan, result: FactorialSummary) -> Figure
         data=data,
         title=f"{study.title}: effects",
         caption=(
-            f"Effects of the parts and of their interactions on {STUDY_METRICS[study.metric]}, "
+            f"Effects of the parts and of their interactions on {study.metric_facts.words}, "
             f"{scope_words(study, plan, split_of(study.metric))}. Dots and bars: mean and 95 % interval over training "
             "seeds. Colours: effects of one part, of two parts together, and so on."
         ),

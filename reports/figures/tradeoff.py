@@ -16,11 +16,11 @@ from ablations.spec.parts import ModelSpec
 from ablations.spec.titles import model_title
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
-from ablations.vocabulary import COST_MULTIPLY_ADDS, STUDY_METRICS, slug
+from ablations.vocabulary import COST_MULTIPLY_ADDS, slug
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import Repeat, Results
 from reports.content.blocks import Figure
-from reports.content.plan_words import enumerated, short_titles, specs_of, telling
+from reports.content.plan_words import enumerated, short_titles, specs_of
 from reports.figures.data import scope_words
 
 TRADEOFF_COLUMNS = (
@@ -128,7 +128,7 @@ def _published_kind(key: str) -> str:
 
 
 def _published_points(study: Study, plan: Plan) -> Iterator[_Point]:
-    column = telling(study.metric).published
+    column = study.metric_facts.published
     table = _table_with_counts(study)
     if table is None or not column:
         return
@@ -170,7 +170,7 @@ def tradeoff_figure(study: Study, plan: Plan, results: Results, summary: StudySu
     data = tradeoff_data(study, plan, results, summary)
     if data.empty:
         return None
-    measured = STUDY_METRICS[study.metric]
+    measured = study.metric_facts.words
     return Figure(
         name=f"{slug(study.name)}-tradeoff",
         kind="tradeoff",

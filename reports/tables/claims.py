@@ -10,13 +10,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ablations.claims import Contrast
+from ablations.foreign_study import ForeignStudy
 from ablations.planning.plan import Plan
 from ablations.study import Study
 from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.collect.unlearned import quoted
 from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text, Tone
 from reports.content.formatting import number
-from reports.content.plan_words import looks_words, network_prefix, network_titles, short_titles, telling
+from reports.content.plan_words import (
+    capitalized,
+    looks_words,
+    network_prefix,
+    network_titles,
+    runs_heading,
+    short_titles,
+)
 from reports.content.published import decimals_of, mark_note
 from reports.tables.cells import (
     TableRow,
@@ -38,20 +46,17 @@ _TONES: dict[Verdict, Tone] = {
     "undecided": "quiet",
     "contradicted": "bad",
 }
-_MEASURED_COLUMNS = (Column("ours", "interval"), *columns_of("mark", "level", "must be"), Column("published", "number"))
-_CLAIM_COLUMNS = (
-    *columns_of("text", "network", "claim", "rank", "verdict", "remark", "decided by"),
-    *_MEASURED_COLUMNS,
-)
-_OVERVIEW_COLUMNS = (*columns_of("text", "study", "claim", "network", "rank", "verdict", "remark"), *_MEASURED_COLUMNS)
-_CONTRAST_COLUMNS = (*columns_of("text", "claim", "contrast", "verdict", "remark"), *_MEASURED_COLUMNS)
+_OURS = "ours"
+_CLAIM_COLUMNS = columns_of("text", "network", "claim", "rank", "verdict", "remark", "decided by")
+_OVERVIEW_COLUMNS = columns_of("text", "study", "claim", "network", "rank", "verdict", "remark")
+_CONTRAST_COLUMNS = columns_of("text", "claim", "contrast", "verdict", "remark")
 _JUDGED = (
-    "Ours: mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
+    "mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
     "direction; over seeds, and over test images too where all its rows measure the same checkpoints. Level: that of "
     "this interval"
 )
 _JUDGED_SINGLE = (
-    "Ours: difference between evaluations of the one network, positive in the claimed direction, in the contrast that "
+    "difference between evaluations of the one network, positive in the claimed direction, in the contrast that "
     "decides, with its interval over test images: a verdict is about this network. Level: that of this interval"
 )
 RANKS = (
@@ -70,6 +75,10 @@ NOT_PROTECTED = (
 WEAKEST = (
     "The weakest contrast decides a claim; what speaks against one of several contrasts is judged at a stricter level."
 )
+
+
+def _measured_columns(heading: str = _OURS) -> tuple[Column, ...]:
+    return (Column(heading, "interval"), *columns_of("mark", "level", "must be"), Column("published", "number"))
 
 
 def verdict_cell(verdict: Verdict) -> Text:
@@ -118,7 +127,7 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     # Without networks all rows are one group, which needs no rule.
     if not study.networks:
         rules = ()
-    columns, rows = visible_columns(visible, _CLAIM_COLUMNS, all_rows)
+    columns, rows = visible_columns(visible, (*_CLAIM_COLUMNS, *_measured_columns(runs_heading(study))), all_rows)
     notes = []
     if with_legend:
         notes.append(legend(looks))
@@ -128,12 +137,16 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
 
 
 def _claims_caption(study: Study, *, has_bounds: bool) -> str:
-    wording = telling(study.metric)
+    wording = study.metric_facts
     units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
     bound = "" if has_bounds else "; it must lie above 0"
     size = study.smallest_of_interest
     judged = _JUDGED_SINGLE if study.trains_nothing else _JUDGED
-    return f"Published findings held against our runs, in {units}. {judged}{bound}. The size of interest is {size:g}."
+    held = "Published findings held against our runs"
+    if isinstance(study, ForeignStudy):
+        held = "Claims held against the results"
+    held = f"{held}, in {units}. {capitalized(runs_heading(study))}: "
+    return f"{held}{judged}{bound}. The size of interest is {size:g}."
 
 
 def _claim_cells(study: Study, judged: JudgedClaim) -> TableRow:
@@ -163,7 +176,7 @@ def _difference_cell(study: Study, judged: JudgedContrast) -> TableCell:
         return Missing("never learned")
     if not judged.difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
-    return interval_cell(judged.difference, telling(study.metric).decimals)
+    return interval_cell(judged.difference, study.metric_facts.decimals)
 
 
 def level_words(level: float) -> str:
@@ -247,25 +260,25 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     titled_cells = []
     # Bounds are in the tables of the studies: this one is wide enough.
     visible = {"network": False, "must be": False}
-    for study, judged in _with_studies(plan, claims):
+    for study, judged in _with_studies(plan.studies, claims):
         visible["network"] |= bool(judged.network)
         _, *measured = _measured_cells(study, judged.decisive)
         cells = text_cells(judged.claim.name, network_titles(study)[judged.network], judged.rank)
         titled_cells.append((study.title, (*cells, verdict_cell(judged.verdict), Text(judged.remark), *measured)))
     all_rows, rules = grouped(titled_cells)
-    columns, rows = visible_columns(visible, _OVERVIEW_COLUMNS, all_rows)
+    columns, rows = visible_columns(visible, (*_OVERVIEW_COLUMNS, *_measured_columns()), all_rows)
     units = "points of accuracy or, of the attention profile, entropy from 0 to 1"
     judged_by = _JUDGED
     if all(study.trains_nothing for study in plan.studies):
         judged_by = _JUDGED_SINGLE
-    caption = f"All claims of this report, in {units}. {judged_by}."
+    caption = f"All claims of this report, in {units}. Ours: {judged_by}."
     return Table("Verdicts", caption, columns, rows, (legend(stopping_words(plan)), *_mark_notes(claims)), rules)
 
 
-def _with_studies(plan: Plan, claims: Iterable[JudgedClaim]) -> Iterator[tuple[Study, JudgedClaim]]:
-    studies = {study.name: study for study in plan.studies}
+def _with_studies(studies: Iterable[Study], claims: Iterable[JudgedClaim]) -> Iterator[tuple[Study, JudgedClaim]]:
+    studies_by_name = {study.name: study for study in studies}
     for judged in claims:
-        yield studies[judged.study], judged
+        yield studies_by_name[judged.study], judged
 
 
 def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
@@ -275,27 +288,28 @@ def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
     return ", ".join([f"{counts[verdict]} {verdict}" for verdict in MEANINGS if counts[verdict]])
 
 
-def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
+def contrasts_table(studies: Sequence[Study], claims: Sequence[JudgedClaim]) -> Table:
     """Return every contrast that was judged, claim by claim."""
     titled_cells = []
-    for study, judged in _with_studies(plan, claims):
+    for study, judged in _with_studies(studies, claims):
         title = f"{network_prefix(study, judged.network)}{judged.claim.name}"
         for contrast in judged.contrasts:
             titled_cells.append((title, _contrast_cells(study, contrast)))
     rows, rules = grouped(titled_cells)
+    heading = runs_heading(studies[0]) if studies else _OURS
     caption = (
-        "Every contrast behind the verdicts. Ours: mean over seeds and interval of the first minus the second, turned "
-        "round where lower is better, at the level beside it: the claim's where the contrast is reproduced, else the "
-        "one at which one of its contrasts decides a claim. Intervals are over seeds, and over test images too where "
-        "all rows of a contrast measure the same checkpoints."
+        f"Every contrast behind the verdicts. {capitalized(heading)}: mean over seeds and interval of the first minus "
+        "the second, turned round where lower is better, at the level beside it: the claim's where the contrast is "
+        "reproduced, else the one at which one of its contrasts decides a claim. Intervals are over seeds, and over "
+        "test images too where all rows of a contrast measure the same checkpoints."
     )
-    if all(study.trains_nothing for study in plan.studies):
+    if all(study.trains_nothing for study in studies):
         caption = (
             "Every contrast behind the verdicts. Ours: the first minus the second, evaluated on one network and turned "
             "round where lower is better, with its interval over test images at the level beside it: the claim's where "
             "the contrast is reproduced, else the one at which one of its contrasts decides a claim."
         )
-    return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
+    return Table("Contrasts", caption, (*_CONTRAST_COLUMNS, *_measured_columns(heading)), rows, rules=rules)
 
 
 def _contrast_cells(study: Study, judged: JudgedContrast) -> TableRow:
@@ -303,12 +317,15 @@ def _contrast_cells(study: Study, judged: JudgedContrast) -> TableRow:
     return (contrast, verdict_cell(judged.verdict), Text(judged.remark), *measured)
 
 
-def statements_table(plan: Plan) -> Table:
+def statements_table(studies: Sequence[Study]) -> Table:
     """Return the claims of all studies in full."""
     titled_cells = []
-    for study in plan.studies:
+    for study in studies:
         for claim in study.claims:
             titled_cells.append((study.title, text_cells(claim.name, rank_of(study, claim), claim.statement)))
     rows, rules = grouped(titled_cells)
     columns = columns_of("text", "study", "claim", "rank", "statement")
-    return Table("Claims", "The claims in full: published findings, in our words.", columns, rows, rules=rules)
+    caption = "The claims in full: published findings, in our words."
+    if any(isinstance(study, ForeignStudy) for study in studies):
+        caption = "The claims in full, in the words of the study file."
+    return Table("Claims", caption, columns, rows, rules=rules)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ablations.foreign_study import ForeignStudy
+from ablations.metrics import MetricFacts
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
 from ablations.spec.titles import model_title
 from ablations.study import Study, Variant
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import MARK as UNLEARNED
@@ -17,16 +18,17 @@ from reports.content.blocks import Column, ColumnKind, Interval, Missing, Note, 
 from reports.content.formatting import number
 from reports.content.plan_words import (
     Split,
+    capitalized,
     data_words,
     enumerated,
     epochs_words,
     network_titles,
     network_words,
     repeats_of,
+    runs_heading,
     short_titles,
     specs_of,
     split_of,
-    telling,
 )
 from reports.content.published import (
     decimals_of,
@@ -34,7 +36,6 @@ from reports.content.published import (
     mark_note,
     marks_of,
     published_comparable,
-    published_table,
     published_value,
     source_of,
 )
@@ -67,6 +68,21 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     `n = 2/3` instead of averaging what happens to be there.
     """
     published = _Published(study)
+    notes = (*_published_notes(study, plan, published), *_row_notes(study, summary))
+    return _table(study, summary, published, table_caption(study, plan, summary), notes)
+
+
+def foreign_study_table(study: ForeignStudy, summary: StudySummary) -> Table:
+    """Return the table of a study whose runs were made elsewhere, in the same columns."""
+    published = _Published(study)
+    notes = []
+    if published.table is not None:
+        notes.append(Note(f"Published: {published.table.setting}. The study file states the numbers."))
+    notes += _row_notes(study, summary)
+    return _table(study, summary, published, foreign_caption(study, summary), notes)
+
+
+def _table(study: Study, summary: StudySummary, published: _Published, caption: str, notes: Iterable[Note]) -> Table:
     # Where all intervals cover the same, the caption says what, and none is marked.
     covering = (COVERS_IMAGES,) if is_mixed(summary) else ()
     rows: list[TableRow] = []
@@ -75,10 +91,24 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         rows.append((*text_cells(*labels_of(variant)), *measured, *published.cells(variant)))
     return Table(
         title=study.title,
-        caption=table_caption(study, plan, summary),
+        caption=caption,
         columns=(*_label_columns(study), *_measured_columns(study, summary), *published.columns()),
         rows=tuple(rows),
-        notes=tuple(_notes(study, plan, summary, published)),
+        notes=tuple(notes),
+    )
+
+
+def foreign_caption(study: ForeignStudy, summary: StudySummary) -> str:
+    """Return the caption of a study whose runs were made elsewhere: the metric, the seeds and the intervals."""
+    facts = study.metric_facts
+    direction = "higher" if facts.higher_is_better else "lower"
+    repeats = "one seed."
+    if summary.seeds > 1:
+        repeats = f"{summary.seeds} seeds: mean ± standard deviation over seeds."
+    reference = short_titles(study)[study.reference]
+    return (
+        f"{capitalized(facts.words)}, {direction} is better; {repeats} Δ is the paired difference by seed to "
+        f"“{reference}”{interval_caption(summary)}"
     )
 
 
@@ -95,7 +125,7 @@ def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
     if study.trains_nothing:
         pairing = "difference, image by image,"
     reference = short_titles(study)[study.reference]
-    measured = STUDY_METRICS[study.metric]
+    measured = study.metric_facts.words
     return (
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
         f"{epochs_words(specs)}, {repeats} Δ is the {pairing} to “{reference}”"
@@ -125,9 +155,9 @@ def _is_per_resolution(study: Study) -> bool:
 def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
     columns = []
     for network in study.inspected:
-        group = network.title if network else "ours"
+        group = network.title if network else runs_heading(study)
         columns += [
-            Column(telling(study.metric).heading, "number", group),
+            Column(study.metric_facts.heading, "number", group),
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
@@ -142,10 +172,11 @@ def _measured_cells(
     study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]
 ) -> list[TableCell]:
     cells: list[TableCell] = []
+    facts = study.metric_facts
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
-        cells += [mean_cell(row, study.metric), Text(count_words(row)), _delta_cell(row, study.metric, covering)]
+        cells += [mean_cell(row, facts), Text(count_words(row)), _delta_cell(row, facts, covering)]
         if shows_improvements(study, summary):
             cells.append(_improvement_cell(row))
         if summary.has_stars:
@@ -160,7 +191,7 @@ def count_words(row: VariantSummary) -> str:
     return f"{len(row.values)}/{row.expected}"
 
 
-def mean_cell(row: VariantSummary, metric: str) -> TableCell:
+def mean_cell(row: VariantSummary, facts: MetricFacts) -> TableCell:
     """Return the mean ± standard deviation of a row, or its number of repeats where some are missing."""
     # A mean over some of the repeats would change with those that come later.
     if not row.complete:
@@ -173,14 +204,14 @@ def mean_cell(row: VariantSummary, metric: str) -> TableCell:
         marks.append(NO_SPREAD)
     if row.unlearned:
         marks.append(UNLEARNED)
-    return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=tuple(marks))
+    return Number(row.estimate.mean, facts.decimals, row.estimate.sd, marks=tuple(marks))
 
 
-def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> TableCell:
+def _delta_cell(row: VariantSummary, facts: MetricFacts, covering: tuple[str, ...]) -> TableCell:
     if row.delta is None:
         return Text("reference")
     if row.delta.is_known:
-        return interval_cell(row.delta, telling(metric).decimals, covering)
+        return interval_cell(row.delta, facts.decimals, covering)
     # Pairs, of which there may be fewer than repeats of either row.
     if row.delta.n:
         return Missing(f"n = {row.delta.n}/{row.expected}")
@@ -210,8 +241,8 @@ class _Published:
     """The published columns of a study's table; there are none if nothing comparable was published."""
 
     def __init__(self, study: Study) -> None:
-        self.table: PublishedTable | None = published_table(study)
-        self.column = telling(study.metric).published
+        self.table: PublishedTable | None = study.published_table
+        self.column, self.heading = study.metric_facts.published, study.metric_facts.heading
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
         # A published table need not have the metric, or any of the rows.
         self.exists = any(self.values.values())
@@ -228,7 +259,7 @@ class _Published:
         """Return the column of the published number and, with a published reference, that of the difference to it."""
         if not self.exists:
             return ()
-        headings = [_PUBLISHED_HEADINGS[self.column]]
+        headings = [_PUBLISHED_HEADINGS.get(self.column, self.heading)]
         if self.reference:
             headings.append("Δ")
         return columns_of("number", *headings, group="published")
@@ -252,7 +283,7 @@ class _Published:
         return value_cell, Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
 
-def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
+def _published_notes(study: Study, plan: Plan, published: _Published) -> Iterator[Note]:
     if published.exists and published.table:
         source = source_of(published.table)
         if _is_per_resolution(study):
@@ -262,7 +293,10 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         for mark in published_marks(published.values.values()):
             yield Note(mark_note(mark), mark)
     elif study.published:
-        yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
+        yield Note(f"Nothing was published for {study.metric_facts.words} of these rows.")
+
+
+def _row_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
     has_mean_alone = False
     for row in summary.variants:
         if row.estimate.no_spread or (row.delta and row.delta.no_spread):
@@ -309,7 +343,7 @@ def _absence(study: Study, row: VariantSummary) -> str:
     sentences = f"{_row_title(study, row)}: {absent}."
     if not row.values:
         return sentences
-    decimals = telling(study.metric).decimals
+    decimals = study.metric_facts.decimals
     measured = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
     return f"{sentences} Measured: {measured}; not averaged."
 

@@ -13,7 +13,7 @@ from ablations.summary_rows import SummaryRepeat, SummaryRow
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import Results
 from reports.content.formatting import DASH, interval, number
-from reports.content.plan_words import network_prefix, short_titles, telling
+from reports.content.plan_words import network_prefix, short_titles
 from reports.tables.study import count_words
 
 
@@ -27,7 +27,7 @@ def summary_rows(study: Study, plan: Plan, results: Results, summary: StudySumma
             # A repeat without a value has the reason in its place.
             value = row.absent.get(cell.seed, "")
             if cell.seed in row.values:
-                value = number(row.values[cell.seed], telling(study.metric).decimals)
+                value = number(row.values[cell.seed], study.metric_facts.decimals)
             repeats.append(SummaryRepeat(cell.seed, str(run_ids.get(cell.fingerprint, "")), value))
         tuned = plan.tuned.get((study.name, row.key))
         yield SummaryRow(
@@ -41,7 +41,7 @@ def summary_rows(study: Study, plan: Plan, results: Results, summary: StudySumma
 
 
 def _texts(study: Study, row: VariantSummary) -> dict[str, str]:
-    decimals = telling(study.metric).decimals
+    decimals = study.metric_facts.decimals
     mean = DASH
     if row.complete:
         mean = number(row.estimate.mean, decimals)
@@ -57,7 +57,7 @@ def _texts(study: Study, row: VariantSummary) -> dict[str, str]:
             delta = number(row.delta.mean, decimals, signed=True)
             if row.delta.has_interval:
                 delta += f" {interval(row.delta.low, row.delta.high, decimals)}"
-    texts = {telling(study.metric).heading: mean, "n": count_words(row), "Δ to the reference": delta}
+    texts = {study.metric_facts.heading: mean, "n": count_words(row), "Δ to the reference": delta}
     if row.stars:
         texts["stars"] = row.stars
     return texts

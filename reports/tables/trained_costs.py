@@ -11,7 +11,7 @@ from ablations.vocabulary import COST_LATENCY, COST_LATENCY_RATIO, COST_MULTIPLY
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Repeat, Results
 from reports.content.blocks import Column, Missing, Note, Number, Table, TableCell
-from reports.content.plan_words import plural, repeats_of, telling
+from reports.content.plan_words import plural, repeats_of
 from reports.content.published import mark_note, source_of
 from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
 from reports.tables.study import count_words
@@ -70,7 +70,7 @@ class _Costs:
             self._measured[metric] = results.cost_repeats(study.name, metric)
         # Read for all variants at once: a column appears only if one of them has a number.
         self.published: dict[str, list[PublishedValue | None]] = {}
-        for column in (*(column for _, column in _COUNTS.values()), telling(study.metric).published):
+        for column in (*(column for _, column in _COUNTS.values()), study.metric_facts.published):
             self.published[column] = [self.value(variant, column) for variant in study.variants]
 
     def value(self, variant: Variant, column: str) -> PublishedValue | None:
@@ -112,13 +112,13 @@ class _Costs:
 
 def _accuracy_columns(study: Study, costs: _Costs) -> tuple[Column, ...]:
     headings = ["ours"]
-    if any(costs.published[telling(study.metric).published]):
+    if any(costs.published[study.metric_facts.published]):
         headings.append("published")
-    return columns_of("number", *headings, group=telling(study.metric).heading)
+    return columns_of("number", *headings, group=study.metric_facts.heading)
 
 
 def _accuracy_cells(study: Study, variant: Variant, summary: StudySummary, costs: _Costs) -> Iterator[TableCell]:
-    wording = telling(study.metric)
+    wording = study.metric_facts
     row = summary.get("", variant.name)
     if row.complete:
         yield Number(row.estimate.mean, wording.decimals)

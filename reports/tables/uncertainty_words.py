@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from ablations.foreign_study import ForeignStudy
 from ablations.study import Study
 from reports.analysis.statistics import ALPHA, Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.correctness import PER_IMAGE
 from reports.content.blocks import Note
 from reports.content.formatting import number
-from reports.content.plan_words import enumerated, network_titles, short_titles, telling
+from reports.content.plan_words import enumerated, network_titles, short_titles
 
 COVERS_IMAGES = "‡"
 """Marks an interval over seeds and test images where others in the table are over seeds alone."""
@@ -40,22 +41,30 @@ INTERVALS = (
     "components, Graybill and Wang 1980). No interval covers the choice of the data set, and each holds for its "
     "comparison alone."
 )
-COVERAGE = (
+_COVERAGE_OF_SEEDS = (
     "In simulated tables of trainings whose spreads are equal, or differ up to twofold, or are skewed, the shared "
     "intervals cover the truth in 95 to 98 % on average over the comparisons, and in 93 % or more for the worst. Of a "
-    "row that varies four times as much as all the others it is 90 % with three seeds and 94 % with five. Intervals "
-    "over seeds and test images cover 93 to 97 %. The bars of the figures, which are about a mean and not about a "
-    "difference, cover 88 % of means of very skewed values."
+    "row that varies four times as much as all the others it is 90 % with three seeds and 94 % with five."
 )
-P_VALUES = (
+_COVERAGE_OF_BARS = (
+    "The bars of the figures, which are about a mean and not about a difference, cover 88 % of means of very skewed "
+    "values."
+)
+COVERAGE = f"{_COVERAGE_OF_SEEDS} Intervals over seeds and test images cover 93 to 97 %. {_COVERAGE_OF_BARS}"
+COVERAGE_OF_SEEDS = f"{_COVERAGE_OF_SEEDS} {_COVERAGE_OF_BARS}"
+"""The same of a report without intervals over test images."""
+TESTS = (
     "A p-value is one minus the level at which the interval of a difference would just touch 0, so that p is below "
     "0.05 where the 95 % interval excludes 0. Stars are for p-values corrected by Holm over all comparisons of a "
     "table, so that a table without any difference gets one in at most 5 % of the cases (6 % where rows are very "
     "skewed and spread unequally). A table without a star says beyond which size it excludes differences: the end of "
-    "its intervals that is farthest from 0, which holds in 97.5 % whatever the number of rows. McNemar's test is about "
-    "one checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between "
-    "them as by a coin."
+    "its intervals that is farthest from 0, which holds in 97.5 % whatever the number of rows."
 )
+MCNEMAR = (
+    "McNemar's test is about one checkpoint: it asks whether the test images that only one of two evaluations gets "
+    "right are shared between them as by a coin."
+)
+P_VALUES = f"{TESTS} {MCNEMAR}"
 IMPROVEMENTS = (
     "P(better) is the probability that a training of the row is better than one of the reference under a seed of its "
     "own: the share of all pairs of their repeats in which it is, half of a tie counted (Mann and Whitney's U). A "
@@ -142,7 +151,7 @@ def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
     if summary.tested:
         yield Note(star_words(study, summary))
     if shows_improvements(study, summary):
-        yield Note(_improvement_words(summary))
+        yield Note(_improvement_words(study, summary))
 
 
 def shows_improvements(study: Study, summary: StudySummary) -> bool:
@@ -151,12 +160,14 @@ def shows_improvements(study: Study, summary: StudySummary) -> bool:
     return summary.has_improvements and len(study.inspected) == 1
 
 
-def _improvement_words(summary: StudySummary) -> str:
+def _improvement_words(study: Study, summary: StudySummary) -> str:
     """Return the meaning of P in a table, and its steps, which are coarse with few repeats."""
     steps = []
+    # Of runs that were made elsewhere nobody knows whether they train anything.
+    noun = "runs" if isinstance(study, ForeignStudy) else "trainings"
     pairs = {row.improvement.same_checkpoints for row in summary.variants if row.improvement is not None}
     if False in pairs:
-        steps.append(f"{summary.seeds**2} pairs of trainings")
+        steps.append(f"{summary.seeds**2} pairs of {noun}")
     if True in pairs:
         steps.append(f"{summary.seeds} checkpoints that the rows share")
     return (
@@ -188,7 +199,7 @@ def star_words(study: Study, summary: StudySummary) -> str:
 
 def exclusion_words(study: Study, summary: StudySummary) -> str:
     """Return the size beyond which the 95 % intervals of a table exclude any difference, per inspected network."""
-    wording = telling(study.metric)
+    wording = study.metric_facts
     scale = 10**wording.decimals
     sizes = []
     for network in study.inspect or ("",):

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ablations.files.schema import study_schema
+from ablations.files.schema import foreign_study_schema, study_schema
 from runners.cli.options.groups import examples
 from runners.cli.options.selection import Selection, selection_options
 from runners.console.tables import study_overview
@@ -21,7 +21,9 @@ def list_studies(selection: Selection) -> None:
     console().print(study_overview(selection.request()))
 
 
-@click.command(epilog=examples("schema > study.schema.json"))
-def schema() -> None:
+@click.command(epilog=examples("schema > study.schema.json", "schema --results > foreign.schema.json"))
+@click.option("--results", is_flag=True, help="That of a study of results from elsewhere (report --results).")
+def schema(results: bool) -> None:
     """The JSON schema of a study file, for completion in an editor."""
-    click.echo(json.dumps(study_schema(), indent=2))
+    content = foreign_study_schema() if results else study_schema()
+    click.echo(json.dumps(content, indent=2))

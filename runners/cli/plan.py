@@ -23,7 +23,7 @@ from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
 from ablations.study import Study
-from reports.content.plan_words import network_titles, telling
+from reports.content.plan_words import network_titles
 from reports.content.published import published_contrast
 from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
@@ -168,12 +168,12 @@ def _likely_words(study_plan: Plan, study: Study, spreads: Mapping[Contrast, Spr
                 phrase += f" ({_most(looks_reached[truth], 'no look')} with --until-decided)"
             phrases.append(phrase)
     widest = max(spreads.values(), key=lambda spread: spread.sd)
-    return f"{'; '.join(phrases)}; spread {widest.sd:.2g}{telling(study.metric).unit} ({widest.source})"
+    return f"{'; '.join(phrases)}; spread {widest.sd:.2g}{study.metric_facts.unit} ({widest.source})"
 
 
 def _truths(study: Study, contrast: Contrast) -> dict[str, tuple[float, float]]:
     """Return true differences that are of interest: each with its distances to the bounds of a reproduced verdict."""
-    size, unit = study.smallest_of_interest, telling(study.metric).unit
+    size, unit = study.smallest_of_interest, study.metric_facts.unit
     if size == 1:
         unit = unit.removesuffix("s")
     published = published_contrast(study, contrast)

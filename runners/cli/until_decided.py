@@ -32,7 +32,7 @@ with without_collection():
     from reports.collect.results import Results
     from reports.collect.runs import collect
     from reports.content.formatting import interval, number
-    from reports.content.plan_words import enumerated, telling
+    from reports.content.plan_words import enumerated
     from reports.tables.claims import level_words
 
 
@@ -96,7 +96,7 @@ def _claim_words(plan: Plan, claim: JudgedClaim) -> str:
     words = f"{claim.study}, “{claim.key}”, {plan.request.seeds_of(study)} seeds: {claim.words}"
     if claim.decisive is None or not claim.decisive.difference.is_known:
         return words
-    wording, difference = telling(study.metric), claim.decisive.difference
+    wording, difference = study.metric_facts, claim.decisive.difference
     words += f"; {number(difference.mean, wording.decimals, signed=True)}{wording.unit}"
     if difference.has_interval:
         ends = interval(difference.low, difference.high, wording.decimals)

@@ -21,7 +21,7 @@ class ArtifactError(OSError):
 class RunQuery:
     """A query for runs by one tag: those in which it has a value or, if `differs`, those in which it has another one.
 
-    A run without the tag matches neither.
+    A run without the tag matches neither. A query without a tag matches every run.
     """
 
     tag: str
@@ -30,6 +30,8 @@ class RunQuery:
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Return True if a run with these tags is asked for."""
+        if not self.tag:
+            return True
         # MLflow leaves out runs without the tag, with != too, and a bundle must match the same ones.
         return self.tag in tags and (tags[self.tag] != self.value) == self.differs
 
@@ -39,6 +41,10 @@ NODES_AND_SUMMARIES = RunQuery(names.TAG_KIND, "variant", differs=True)
 
 SUMMARIES = RunQuery(names.TAG_KIND, "study")
 """The query for the summary runs of studies."""
+
+
+EVERY_RUN = RunQuery("", "")
+"""The query for all runs, whoever has made them."""
 
 
 def in_group(group: str) -> RunQuery:

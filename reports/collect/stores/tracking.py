@@ -172,6 +172,8 @@ class TrackingStore(Store):
 
 def _filter(query: RunQuery) -> str:
     """Return a query in MLflow's language; the values that are asked for hold no quotes."""
+    if not query.tag:
+        return ""
     relation = "!=" if query.differs else "="
     return f"tags.`{query.tag}` {relation} '{query.value}'"
 

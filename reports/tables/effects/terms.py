@@ -6,7 +6,6 @@ from ablations.study import Study
 from reports.analysis.factorial import Effect, FactorialSummary
 from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text
 from reports.content.formatting import DASH, number
-from reports.content.plan_words import telling
 from reports.tables.cells import TableRow, columns_of, visible_columns
 from reports.tables.effects.work import CODING, fraction_words
 from reports.tables.p_values import p_words
@@ -46,7 +45,7 @@ def _cells(study: Study, result: FactorialSummary, effect: Effect) -> TableRow:
     factorial, aliases = result.factorial, effect.aliases
     value: TableCell = Missing(f"n = {effect.estimate.n}/{result.seeds}")
     if effect.estimate.is_known:
-        value = interval_cell(effect.estimate, telling(study.metric).decimals)
+        value = interval_cell(effect.estimate, study.metric_facts.decimals)
     df = number(effect.estimate.df, 1) if effect.estimate.has_interval else DASH
     p_value, corrected = DASH, DASH
     if effect.is_tested:

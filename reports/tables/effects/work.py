@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.factorial import Effect, FactorialSummary, FactorShare
 from reports.analysis.statistics import Estimate
 from reports.collect.unlearned import quoted
@@ -21,7 +20,6 @@ from reports.content.plan_words import (
     repeats_of,
     specs_of,
     split_of,
-    telling,
 )
 from reports.tables.cells import TableRow, columns_of, text_cells, visible_columns
 from reports.tables.study import NO_SPREAD, NO_SPREAD_NOTE, interval_cell
@@ -103,8 +101,8 @@ def _caption(study: Study, plan: Plan, result: FactorialSummary) -> str:
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
     count = len(result.factorial.design.combinations)
-    measured = STUDY_METRICS[study.metric]
-    units = telling(study.metric).unit.strip() or "units of the metric"
+    measured = study.metric_facts.words
+    units = study.metric_facts.unit.strip() or "units of the metric"
     return (
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
         f"{epochs_words(specs)}, {count} combinations of {len(result.factorial.factors)} parts, "
@@ -114,7 +112,7 @@ def _caption(study: Study, plan: Plan, result: FactorialSummary) -> str:
 
 def _cell(study: Study, estimate: Estimate, result: FactorialSummary) -> TableCell:
     if estimate.is_known:
-        return interval_cell(estimate, telling(study.metric).decimals)
+        return interval_cell(estimate, study.metric_facts.decimals)
     return Missing(f"n = {estimate.n}/{result.seeds}")
 
 
@@ -122,7 +120,7 @@ def _interaction_cell(study: Study, result: FactorialSummary, factor: str) -> Ta
     effect = result.strongest_interaction(factor)
     if effect is None:
         return Missing()
-    value = number(effect.estimate.mean, telling(study.metric).decimals, signed=True)
+    value = number(effect.estimate.mean, study.metric_facts.decimals, signed=True)
     return Text(f"{_partners(result, effect, factor)} ({value}{effect.stars})")
 
 
@@ -180,7 +178,7 @@ def work_reading(study: Study, result: FactorialSummary) -> str:
     gain = result.gain
     if not gain.is_known:
         return "Repeats are missing, so that the difference between all on and all off is not known yet."
-    wording = telling(study.metric)
+    wording = study.metric_facts
     difference = f"{number(gain.mean, wording.decimals, signed=True)}{wording.unit}"
     if gain.has_interval:
         difference += f" {interval(gain.low, gain.high, wording.decimals)}"

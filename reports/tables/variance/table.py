@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.summary import StudySummary
 from reports.analysis.variance import Quantity, VarianceShares, variance_shares
 from reports.content.blocks import Column, Interval, Missing, Note, Table, TableCell, Text
@@ -19,7 +18,6 @@ from reports.content.plan_words import (
     short_titles,
     specs_of,
     split_of,
-    telling,
 )
 from reports.tables.cells import TableRow, labels_of, text_cells
 from reports.tables.study import NO_SPREAD, NO_SPREAD_NOTE, count_words, mean_cell, missing_notes, unlearned_notes
@@ -36,11 +34,11 @@ def variance_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     source.
     """
     shares = variance_shares(study, summary)
-    wording, specs = telling(study.metric), specs_of(plan, study.name)
+    wording, specs = study.metric_facts, specs_of(plan, study.name)
     rows: list[TableRow] = []
     for source in shares.rows:
         labels = text_cells(*labels_of(study.variant(source.row.variant)))
-        measured = (mean_cell(source.row, study.metric), Text(count_words(source.row)))
+        measured = (mean_cell(source.row, study.metric_facts), Text(count_words(source.row)))
         share: TableCell = Text("reference")
         if source.row.variant != study.reference:
             share = _cell(source.share, SHARE_DECIMALS)
@@ -51,7 +49,7 @@ def variance_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         # The sum has neither a mean nor repeats of its own.
         blank = text_cells(*[""] * (len(columns) - 1), "", "", "")
         rows.append((Text(_SUM), *blank, _cell(shares.total, SHARE_DECIMALS)))
-    measured_words, reference = capitalized(STUDY_METRICS[study.metric]), short_titles(study)[study.reference]
+    measured_words, reference = capitalized(study.metric_facts.words), short_titles(study)[study.reference]
     return Table(
         title=study.title,
         caption=(

@@ -9,6 +9,7 @@ import click
 from ablations.errors import OptionError
 from reports.content.file_names import Destination
 from reports.render import FORMATS
+from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import examples
 from runners.cli.options.report import ReportOptions, print_files, report_options
@@ -23,17 +24,25 @@ from runners.upkeep.damages import damages_of
         "report aggregation --format pdf,html,tex",
         "report temperature --preset small",
         "report paper.zip --format html",
+        "report --results results.csv --reference baseline",
+        "report my_study.yaml --results mlflow:http://127.0.0.1:5000/my-runs --metric accuracy",
     )
 )
 @selection_options()
 @report_options()
 @frozen_options
-def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+@foreign_options()
+def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions) -> None:
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
-    A bundle in place of studies is made into its report again, in a folder beside it.
+    A bundle in place of studies is made into its report again, in a folder beside it. With --results, a report on runs
+    that were made elsewhere: by other code, in any field.
     """
+    foreign.check()
+    if foreign.results is not None:
+        _report_foreign(foreign.results, selection, report, frozen, foreign)
+        return
     if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
         _report_again(Path(selection.studies[0]), selection, report, frozen)
         return
@@ -44,6 +53,27 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions) -
     selection, plan = as_reported(frozen.completed(selection))
     print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
     write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
+
+
+def _report_foreign(
+    address: str, selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions
+) -> None:
+    """Write the report on results that were measured elsewhere.
+
+    Raises:
+        OptionError: If options say something of runs that are made here, or several studies are named.
+    """
+    if selection != Selection(selection.studies, runs_dir=selection.runs_dir) or frozen.frozen is not None:
+        raise OptionError(
+            "--results is about runs that were made elsewhere. Leave out the options of runs that are made here, such "
+            "as --preset, --set, --seeds and --plugin."
+        )
+    if len(selection.studies) > 1:
+        raise OptionError("--results takes one study file, or none. Write a report for each.")
+    # pandas and more come with it, for which `report --help` shall not wait.
+    from runners.cli.reporting.foreign import write_foreign_report
+
+    write_foreign_report(foreign.request(address, selection.studies), report)
 
 
 def _is_bundle(name: str) -> bool:

@@ -19,6 +19,7 @@ from runners.console.terminal import print_lines
     epilog=examples(
         "verify runs/reports/aggregation.pdf",
         "verify report.html --tracking-uri http://127.0.0.1:5000",
+        "verify results-report/results.pdf --results results.csv",
         "verify paper.zip --retrain 2 --draw 'a word of mine'",
     )
 )
@@ -26,20 +27,26 @@ from runners.console.terminal import print_lines
 @click.option(
     "--tracking-uri", "uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir)."
 )
+@click.option(
+    "--results", metavar="SOURCE", help="The results of a report on runs from elsewhere, as `report` took them."
+)
 @selection_options("runs_dir", "plugins")
 @retrain_options
-def verify(selection: Selection, retraining: RetrainOptions, *, file: Path, uri: str | None) -> None:
+def verify(
+    selection: Selection, retraining: RetrainOptions, *, file: Path, uri: str | None, results: str | None
+) -> None:
     """Compute every number of a report again from its tracked runs, and name each that differs.
 
     The PDF and the HTML page carry a manifest of their runs; a bundle (`bundle`) holds the runs themselves, and each of
-    its bytes is checked. Exit code 1 says that something differs.
+    its bytes is checked. A report on results from elsewhere carries a copy of them, which --results holds against the
+    source. Exit code 1 says that something differs.
     """
     # Plug-ins come first: a manifest may name layers or data sets that only they register.
     plugins = selection.load_plugins()
     store = uri or selection.tracking_uri
     from reports.bundles.checking import verify_file
 
-    outcome = verify_file(file, store, running_code())
+    outcome = verify_file(file, store, running_code(), results)
     # A report may come from a stranger: a name in it must not be able to begin a line of its own.
     print_lines(visible(line, lines=False) for line in outcome.lines())
     count = len(outcome.differences)

@@ -32,10 +32,13 @@ from reports.analysis.comparison import (
 from reports.analysis.statistics import contrast_interval, estimate
 from reports.collect.compared_runs import read_compared_study
 from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
+from reports.collect.foreign.cells import cells_of
+from reports.collect.foreign.compared import compared_results
 from reports.collect.results import Repeat
 from reports.compare import compare_sides, comparison_request, parse_match, parse_side
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.document.comparison_report import side_by_side
+from reports.foreign.make import ForeignRequest
 from tests.reports.made_up import Store, tracked_run
 
 MakeStore = Callable[[], Store]
@@ -113,6 +116,25 @@ def test_other_settings_are_unpaired_and_named(make_store: MakeStore) -> None:
     effect = table(document, "Effects")["static"]
     assert [cell.value for cell in effect] == [pytest.approx(-2.0), pytest.approx(-2.0), pytest.approx(0.0)]
     assert "τ = 30" not in table(document, "Effects")
+
+
+def test_a_study_is_held_against_results_from_elsewhere(make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store()
+    put(store)
+    lines = [f"{name},{seed},{value + 1}" for name, values in VALUES.items() for seed, value in enumerate(values)]
+    (tmp_path / "theirs.csv").write_text("\n".join(["variant,seed,test/top1", *lines]) + "\n")
+    (tmp_path / "theirs.yaml").write_text("reference: tau_30\nmetric: {name: test/top1, unit: per cent}\n")
+    study, results = ForeignRequest(str(tmp_path / "theirs.csv"), tmp_path / "theirs.yaml").read()
+    theirs = compared_results(study, results.source, cells_of(study, results))
+    document = side_by_side(side(store), theirs)
+    delta, how = table(document, "Row by row")["static"][-2:]
+    assert how == Text(UNPAIRED)
+    assert delta.value == pytest.approx(1.0)
+    effect = table(document, "Effects")["static"]
+    assert [cell.value for cell in effect] == [pytest.approx(-2.0), pytest.approx(-2.0), pytest.approx(0.0)]
+    assert table(document, "Where they come from")["tracking store"][1] == Text("theirs.csv")
+    ours_again = side_by_side(theirs, side(store))
+    assert table(ours_again, "Row by row")["static"][-2].value == pytest.approx(-1.0)
 
 
 def test_two_stores(make_store: MakeStore) -> None:

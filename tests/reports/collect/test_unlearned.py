@@ -120,7 +120,7 @@ def test_its_contrasts_carry_no_verdict_and_others_do() -> None:
     assert table is not None
     notes = [note.text for note in table.notes]
     assert notes == ["of “b beats both”, contrasts with “c” carry no verdict: the training never learned."]
-    assert "never learned" in str(contrasts_table(plan, judged).rows)
+    assert "never learned" in str(contrasts_table(plan.studies, judged).rows)
 
 
 def test_sentences_and_advice_leave_it_out() -> None:
