@@ -8,12 +8,17 @@ import os
 # threads, spend most of their time waiting for each other. Tests of several threads ask for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from runners.tracking import schema
 from tests.command_line import Invoke
+from tests.empty_store import EmptyStore, shared_folder
 
 # Cores are shared with other work: how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,6 +31,40 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Invoke(capsys)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmptyStore]:
+    """Let each new SQLite store be a copy of an empty one."""
+    empty = EmptyStore(shared_folder(tmp_path_factory))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "make_tables", empty.make_tables)
+        yield empty
+
+
+@pytest.fixture(scope="session")
+def empty_store(new_stores: EmptyStore) -> Path:
+    """The file of an empty SQLite store; to be copied, not used."""
+    return new_stores.path()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    # A training in this process leaves as many threads as it had.
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Collect no garbage among what imports and collected tests make, as all of it stays."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what imports and collected tests have made out of all later collections of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
