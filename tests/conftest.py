@@ -20,8 +20,9 @@ from runners.tracking import schema
 from tests.command_line import Invoke
 from tests.empty_store import EmptyStore, shared_folder
 
-# Cores are shared with other work: how long one example takes says nothing about the code.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Cores are shared with other work: how long one example takes says nothing about the code. Half of hypothesis's usual
+# number of examples, as each run of the tests draws others.
+settings.register_profile("patient", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
@@ -67,8 +68,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
+LONGEST = (
+    "test_end_to_end.py",
+    "test_verify.py",
+    "test_odconv.py",
+    "test_deployment.py",
+    "test_slurm.py",
+    "test_serving.py",
+    "test_bundles.py",
+    "test_extending.py",
+    "test_kills.py",
+    "test_inspecting.py",
+    "test_layer_checks.py",
+    "test_every_study.py",
+    "test_adoption.py",
+    "test_foreign_layouts.py",
+)
+"""Files that take half a minute. They come first, so that no worker is left alone with one at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test whose name holds an address in memory, which several processes cannot agree on."""
+    """Put the longest files first, and refuse a name with an address in memory, as processes cannot agree on one."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: give its parameters ids that are the same in each process")
