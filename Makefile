@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# One more than cores of a small machine: a fifth of their time, tests wait for processes, disks and clocks.
+TEST_WORKERS ?= 3
 KERNELS := $(wildcard dyconv/kernels/csrc/*)
 
 .PHONY: run all bench bench-harness test lint types contracts tests torture clean
@@ -23,7 +25,9 @@ bench: $(VENV)/.installed
 bench-harness: $(VENV)/.installed
 	$(BIN)/python -m benchmarks trial launch planning reporting
 
-test: lint types contracts tests
+# Two at a time: the types are checked in the time in which the tests wait.
+test: $(VENV)/.installed-test
+	$(MAKE) --jobs 2 lint types contracts tests
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -36,7 +40,7 @@ contracts: $(VENV)/.installed-test
 	PYTHONPATH=. $(BIN)/lint-imports
 
 tests: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Faults that take minutes to inject: kills, full disks, dead servers, a cluster on this machine. Ray is installed for
 # these alone: 350 MB and half a minute. A real SLURM is started where Debian's slurm-wlm and munge are installed.

@@ -21,6 +21,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from reports.collect import curves
 from reports.collect.stores.opening import open_store
+from tests.command_line import Invoke
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")
@@ -83,15 +84,10 @@ def test_every_node_has_one_finished_run(client: MlflowClient) -> None:
     assert len(set(fingerprints)) == len(fingerprints)
 
 
-def test_the_report_of_the_run_is_verified(launched: Path) -> None:
-    done = _command(
-        "verify",
-        str(launched / "reports" / f"{REPORT}.pdf"),
-        "--runs-dir",
-        str(launched),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"numbers of 64 runs computed again: no differences\.$", done.stdout.strip())
+def test_the_report_of_the_run_is_verified(launched: Path, invoke: Invoke) -> None:
+    code, out, err = invoke.apart("verify", launched / "reports" / f"{REPORT}.pdf", "--runs-dir", launched)
+    assert code == 0, out + err
+    assert re.search(r"numbers of 64 runs computed again: no differences\.$", out.strip())
 
 
 def test_curves_of_records_are_those_of_histories(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,28 +146,33 @@ def test_markdown_and_latex_stand_beside_it(launched: Path) -> None:
     assert r"\toprule" in (launched / "reports" / f"{REPORT}.tex").read_text(encoding="utf-8")
 
 
-def test_a_second_run_starts_nothing_and_gives_the_same_pdf(launched: Path, client: MlflowClient) -> None:
+def test_a_second_run_starts_nothing_and_gives_the_same_pdf(
+    launched: Path, client: MlflowClient, invoke: Invoke
+) -> None:
     before = (launched / "reports" / f"{REPORT}.pdf").read_bytes()
     results = {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")}
-    done = _command("run", *STUDIES, "--preset", "smoke", "--workers", "2", "--runs-dir", str(launched))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "To do: 0 trainings, 0 evaluations" in done.stdout
+    # In this process, the first one in another: nothing of a process is in a report.
+    code, text = invoke("run", *STUDIES, "--preset", "smoke", "--workers", "2", "--runs-dir", launched)
+    assert code == 0, text
+    assert "To do: 0 trainings, 0 evaluations" in text
     assert {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")} == results
     assert len(_runs(client, "trial")) == 16
     assert (launched / "reports" / f"{REPORT}.pdf").read_bytes() == before
 
 
-def test_a_report_alone_finds_what_was_run_last(launched: Path) -> None:
-    done = _command("report", "temperature", "--format", "md", "--runs-dir", str(launched))
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_report_alone_finds_what_was_run_last(launched: Path, invoke: Invoke) -> None:
+    code, text = invoke("report", "temperature", "--format", "md", "--runs-dir", launched)
+    assert code == 0, text
     assert "smoke" in (launched / "reports" / "temperature-smoke.md").read_text(encoding="utf-8")
 
 
-def test_another_store_gets_what_was_measured_before(launched: Path, tmp_path: Path) -> None:
+def test_another_store_gets_what_was_measured_before(
+    launched: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"sqlite:///{tmp_path}/other.db"
-    arguments = ("run", "temperature", "--preset", "smoke", "--format", "md", "--runs-dir", str(launched))
-    done = _command(*arguments, MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    code, text = invoke("run", "temperature", "--preset", "smoke", "--format", "md", "--runs-dir", launched)
+    assert code == 0, text
     other = MlflowClient(tracking_uri=uri)
     runs = _runs(other, "trial")
     assert len(runs) == 16
@@ -285,19 +286,23 @@ def test_a_users_own_study_and_strategy(tmp_path: Path) -> None:
         (("run", "temperature", "--preset", "paper", "--set", "data.root=/nowhere", "--seeds", "1"), "nowhere"),
     ],
 )
-def test_a_wrong_input_is_a_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    done = _command(*arguments, "--runs-dir", str(tmp_path))
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_wrong_input_is_a_sentence_and_exit_code_2(
+    tmp_path: Path, arguments: tuple[str, ...], words: str, invoke: Invoke
+) -> None:
+    code, out, err = invoke.apart(*arguments, "--runs-dir", tmp_path)
+    assert code == 2, out + err
+    assert words in err
+    assert "Traceback" not in err
     assert not list(tmp_path.glob("state/*/result.json"))
 
 
-def test_a_folder_or_server_that_cannot_be_used_is_said_before_training(tmp_path: Path) -> None:
+def test_a_folder_or_server_that_cannot_be_used_is_said_before_training(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    folder = _command("run", "temperature", "--preset", "smoke", "--runs-dir", str(tmp_path / "file" / "runs"))
-    assert (folder.returncode, "cannot write" in folder.stderr) == (2, True)
-    server = _command(
-        "run", "temperature", "--preset", "smoke", "--runs-dir", str(tmp_path), MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
-    assert (server.returncode, "does not answer" in server.stderr) == (2, True)
+    run = ("run", "temperature", "--preset", "smoke", "--runs-dir")
+    code, _, err = invoke.apart(*run, tmp_path / "file" / "runs")
+    assert (code, "cannot write" in err) == (2, True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, err = invoke.apart(*run, tmp_path)
+    assert (code, "does not answer" in err) == (2, True)

@@ -7,14 +7,13 @@ and attributes do not count. Used by `roles` only.
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.layers.convolution import BlockHook
@@ -41,12 +40,22 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
         inside = {name for name in candidates if _is_inside(name, owner)}
         if not inside:
             continue
+        only_pointwise = not any(
+            isinstance(child, Convolution) and not _is_one_by_one(child) for child in modules[owner].modules()
+        )
+        # Most modules of a network are chains, whose result is known without the run, which takes long.
+        chain = _chain(modules[owner])
+        if chain is not None and not only_pointwise and _reads_maps_only(chain):
+            candidates -= inside
+            continue
+        if all(_is_in_a_chain(name, owner, modules) for name in inside):
+            continue
         observed = _observe(modules[owner], names, is_whole=not owner)
         gates |= inside & observed.scaling
         # The modules around a gate that was found need not run for it.
         candidates -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
-        if any(isinstance(child, Convolution) and not _is_one_by_one(child) for child in modules[owner].modules()):
+        if not only_pointwise:
             candidates -= observed.on_maps
     return gates
 
@@ -70,6 +79,58 @@ def _innermost_first(names: set[str]) -> list[str]:
 
 def _is_inside(name: str, owner: str) -> bool:
     return name.startswith(f"{owner}.") if owner else bool(name)
+
+
+def _chain(module: nn.Module) -> list[nn.Module] | None:
+    """Return the layers of a module that does no more than hand its input from layer to layer; None if it does more.
+
+    No chain of torch's own layers and of dynamic layers scales a map by one of its layers: that takes two branches.
+    """
+    if "forward" in vars(module):
+        return None
+    if type(module).forward is not nn.Sequential.forward:
+        is_of_torch = type(module).__module__.startswith("torch.nn.modules.") and not any(module.children())
+        return [module] if is_of_torch or isinstance(module, ConvolutionLayer) else None
+    layers: list[nn.Module] = []
+    # Not the children, among which a layer that is used twice is named once.
+    for part in cast(nn.Sequential, module):
+        links = _chain(part)
+        if links is None:
+            return None
+        layers += links
+    return layers
+
+
+_OF_THE_SAME_SIZE = (nn.BatchNorm2d, nn.Dropout, nn.Hardswish, nn.Identity, nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.SiLU)
+
+
+def _reads_maps_only(chain: list[nn.Module]) -> bool:
+    """Return True if each convolution of a chain surely reads a whole map, given one of `_PIXELS`."""
+    size: tuple[int, ...] = (_PIXELS, _PIXELS)
+    for layer in chain:
+        if isinstance(layer, Convolution):
+            if isinstance(layer.padding, str):
+                return False
+            sides = zip(size, layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
+            size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides)
+            # What stands behind a map of one position, or of none, is left to the run.
+            if min(size) < 2:
+                return False
+        elif type(layer) not in _OF_THE_SAME_SIZE:
+            return False
+    return True
+
+
+def _is_in_a_chain(name: str, owner: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Return True if `owner` hands its input from part to part, and a layer stands in a part that is a chain.
+
+    Then the run of `owner` cannot show a gate with this layer, as all that comes later comes from the layer's output.
+    """
+    module = modules[owner]
+    if type(module).forward is not nn.Sequential.forward or "forward" in vars(module):
+        return False
+    part = name.removeprefix(f"{owner}.").partition(".")[0]
+    return _chain(module.get_submodule(part)) is not None
 
 
 class _Observed:
@@ -121,14 +182,15 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        inputs = list(_tensors(args))
+        if kwargs:
+            inputs += _tensors(kwargs.values())
         if func._schema.name in _PRODUCTS and len(inputs) == 2:
             self._record_product(*inputs)
         # The result of an operation comes from all that its inputs come from, until it is a map.
         sources = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
-        for output in tree_leaves(result):
-            if isinstance(output, Tensor):
-                self.set(output, frozenset() if _is_map(output) else sources)
+        for output in _tensors((result,)):
+            self.set(output, frozenset() if _is_map(output) else sources)
         return result
 
     def _record_product(self, first: Tensor, second: Tensor) -> None:
@@ -136,6 +198,15 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sources = self.sources(scale)
             if sources and _is_map(image) and _scales_channels(scale, image):
                 self.observed.scaling |= sources
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among the arguments or results of an operation, which come alone or in lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
 
 
 def _is_map(tensor: Tensor) -> bool:
@@ -185,18 +256,23 @@ def _by_itself(module: nn.Module) -> Iterator[None]:
     before = [(child, child.training, {name: getattr(child, name) for name in _HOOKS}) for child in modules]
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
-        for child, _, hooks in before:
-            child.training = False
+        for child, training, hooks in before:
+            # Only what changes: setting an attribute of a module takes longer than some layers.
+            if training:
+                child.training = False
             for name, table in hooks.items():
-                own = {key: hook for key, hook in table.items() if isinstance(hook, BlockHook)}
-                setattr(child, name, type(table)(own))
+                if table:
+                    own = {key: hook for key, hook in table.items() if isinstance(hook, BlockHook)}
+                    setattr(child, name, type(table)(own))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:
         for child, training, hooks in before:
-            child.training = training
+            if training:
+                child.training = True
             for name, table in hooks.items():
-                setattr(child, name, table)
+                if table:
+                    setattr(child, name, table)
         with torch.no_grad():
             for buffer, value in buffers:
                 # Only what changed, because each write raises a buffer's version, which `lineage` reads.

@@ -40,7 +40,8 @@ def serve(uri: str, port: int) -> int:
     """
     # -P: the modules beside this file must not stand in for Python's own.
     command = [sys.executable, "-P", __file__, "--host", "127.0.0.1", "--port", str(port)]
-    variables = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    # MLflow's queue of jobs, which nothing here uses, would be seven more processes that import MLflow.
+    variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     handlers: dict[int, Any] = {number: signal.signal(number, _raise) for number in _SIGNALS}
     process = None
     try:

@@ -66,7 +66,13 @@ def images(batch: int = 4) -> Tensor:
     return torch.randn(batch, 1, 28, 28, generator=g) + 2 * torch.randn(batch, 1, 1, 1, generator=g)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+# As layers, all kinds and normalisations are exported in test_layer_checks.
+EXPORTED: list[dict[str, Any]] = [{}, {"layer": "condconv", "options": {"share_routing": True}}, {"aggregation": "max"}]
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in EXPORTED else pytest.mark.torture, id=str(kind)) for kind in KINDS]
+)
 def test_an_exported_network_gives_the_same(kind: dict[str, Any]) -> None:
     model, x = network(**kind), images()
     exported = export(model, (x,)).module()
@@ -116,7 +122,8 @@ def test_a_random_strategy_is_not_frozen_into_an_export(name: str) -> None:
     ],
     ids=["depthwise on 2 x 2", "tf_same", "condconv", "linear"],
 )
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+# The second does all that the first does, and traces the backward pass as well.
+@pytest.mark.parametrize("backend", [pytest.param("eager", marks=pytest.mark.torture), "aot_eager"])
 def test_a_compiled_layer_gives_the_same_and_the_same_gradients(layer: nn.Module, backend: str) -> None:
     torch._dynamo.reset()
     other, x = copy.deepcopy(layer), torch.randn(5, 8, 2, 2)

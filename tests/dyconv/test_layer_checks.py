@@ -17,7 +17,7 @@ import dyconv
 from dyconv import ArgumentError, ConvolutionLayer, DynamicConv2d
 from dyconv.errors import LayerCheckError
 from dyconv.kernels.pooling import average_pool
-from dyconv.testing import GEOMETRIES, LayerReport, check_layer, suite
+from dyconv.testing import GEOMETRIES, LayerReport, check_layer, handling, suite
 
 
 class Sound(ConvolutionLayer):
@@ -68,6 +68,10 @@ class SoundForward(Sound):
         return output * scale.to(output.dtype)[:, :, None, None]
 
 
+FEW = {name: GEOMETRIES[name] for name in ("3x3", "depthwise 3x3")}
+"""Enough to show a fault that each geometry has."""
+
+
 @pytest.mark.parametrize("name", dyconv.available_layers())
 def test_every_registered_kind_passes(name: str) -> None:
     # A forward of their own computes the same definition, such as in one compiled step.
@@ -80,8 +84,14 @@ def test_every_registered_kind_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("normalization", dyconv.available_normalizations())
-def test_every_normalization_of_the_papers_layer_passes(normalization: str) -> None:
-    check_layer(DynamicConv2d, options={"normalization": normalization}, num_kernels=3, mixes_kernels=True)
+@pytest.mark.parametrize(
+    "names", [tuple(FEW), pytest.param(tuple(GEOMETRIES), marks=pytest.mark.torture)], ids=["few", "all"]
+)
+def test_every_normalization_of_the_papers_layer_passes(normalization: str, names: tuple[str, ...]) -> None:
+    # Weights are normalised before any geometry has its say.
+    geometries = {name: GEOMETRIES[name] for name in names}
+    options = {"normalization": normalization}
+    check_layer(DynamicConv2d, options=options, num_kernels=3, mixes_kernels=True, geometries=geometries)
 
 
 @pytest.mark.parametrize("layer", [Sound, SoundForward])
@@ -98,7 +108,7 @@ def test_a_sound_kind_passes_with_its_options(layer: type[ConvolutionLayer]) -> 
 
 def test_checks_leave_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
-    check_layer(Sound)
+    check_layer(Sound, geometries=FEW)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -338,9 +348,6 @@ class HoldsAFunction(Sound):
         return weights
 
 
-FEW = {name: GEOMETRIES[name] for name in ("3x3", "depthwise 3x3")}
-"""Enough to show a fault that each geometry has."""
-
 BROKEN: Mapping[type[ConvolutionLayer], set[str]] = {
     Unreached: {"training"},
     Detached: {"training", "gradients"},
@@ -379,7 +386,11 @@ BROKEN: Mapping[type[ConvolutionLayer], set[str]] = {
 
 
 @pytest.mark.parametrize("layer", BROKEN, ids=lambda layer: layer.__name__)
-def test_a_broken_kind_fails_the_check_that_is_meant_for_it(layer: type[ConvolutionLayer]) -> None:
+def test_a_broken_kind_fails_the_check_that_is_meant_for_it(
+    layer: type[ConvolutionLayer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None of them is broken in a way that only an export shows, and exports take longer than all other checks.
+    monkeypatch.setattr(handling, "check_export", lambda subject: iter(()))
     with pytest.raises(LayerCheckError) as caught:
         check_layer(layer, geometries=FEW)
     report = caught.value.report
@@ -392,7 +403,7 @@ def test_a_broken_kind_fails_the_check_that_is_meant_for_it(layer: type[Convolut
 
 
 def test_a_sound_kind_with_a_temperature_passes() -> None:
-    check_layer(Tempered)
+    check_layer(Tempered, geometries=FEW)
 
 
 def test_every_check_catches_a_broken_kind() -> None:

@@ -19,16 +19,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
-    """Makes empty stores: the schema is created once and copied, which saves seconds each time."""
-    template = tmp_path_factory.mktemp("template") / "mlflow.db"
-    from mlflow.tracking import MlflowClient
-
-    MlflowClient(f"sqlite:///{template}").search_experiments()
+def make_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
+    """Makes empty stores."""
 
     def make() -> Store:
         path = tmp_path_factory.mktemp("store") / "mlflow.db"
-        shutil.copyfile(template, path)
+        shutil.copyfile(empty_store, path)
         return Store(f"sqlite:///{path}")
 
     return make

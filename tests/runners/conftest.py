@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from runners.tracking import prepare_store
 from tests.runners.bench import Bench
 from tests.runners.conformance import dispatcher, work
 
@@ -24,14 +23,6 @@ def _one_thread() -> None:
 def bench(tmp_path: Path) -> Bench:
     """A fresh store."""
     return Bench(tmp_path / "state")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an empty SQLite store, made once as that takes seconds; to be copied, not used."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    prepare_store(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture(scope="session")

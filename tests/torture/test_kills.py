@@ -59,23 +59,34 @@ def _metrics(state: NodeState) -> list[tuple[int, dict[str, float]]]:
     return [*plain, (-1, result["metrics"])]
 
 
-def _deaths(seconds: float) -> list[Death]:
-    """Twenty deaths, each so early that the training comes no further than to its next checkpoint or two."""
+def _deaths(seconds: float, at_random: bool) -> list[Death]:
+    """Deaths, each so early that the training comes no further than to its next checkpoint or two.
+
+    They are twenty at random, or one at each place.
+    """
     chance = random.Random(7)
     if seconds == EPOCHS_ONLY:
         return [Death("a step", chance.randint(0, STEPS)) for _ in range(KILLS)]
     every_step = ("a step", "half a file", "a flush", "a renaming", "a removal")
     places = [place for place in PLACES if place not in ("the test split", "the result")]
-    chosen = [chance.choice(places) for _ in range(KILLS)]
+    chosen = [chance.choice(places) for _ in range(KILLS)] if at_random else places
     return [Death(place, chance.randint(0, 2) if place in every_step else 0) for place in chosen]
 
 
-@pytest.mark.parametrize("seconds", [EVERY_STEP, pytest.param(EPOCHS_ONLY, marks=pytest.mark.torture)])
-def test_twenty_kills_of_one_training_change_no_bit(whole: NodeState, bench: Bench, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "at_random"),
+    [
+        (EVERY_STEP, False),
+        pytest.param(EVERY_STEP, True, marks=pytest.mark.torture),
+        pytest.param(EPOCHS_ONLY, True, marks=pytest.mark.torture),
+    ],
+)
+def test_kills_of_one_training_change_no_bit(whole: NodeState, bench: Bench, seconds: float, at_random: bool) -> None:
     node = bench.trial(**CHANGES)
     task = Task(bench.root, node.fingerprint, device="cpu", checkpoint_seconds=seconds)
-    codes = [call(run_to_death, task, death) for death in _deaths(seconds)]
-    assert codes == [-signal.SIGKILL] * KILLS
+    deaths = _deaths(seconds, at_random)
+    codes = [call(run_to_death, task, death) for death in deaths]
+    assert codes == [-signal.SIGKILL] * len(deaths)
     assert call(run_to_death, task, Death()) == 0
     _assert_same(bench.states[node.fingerprint], whole)
 

@@ -9,9 +9,11 @@ import torch
 from timm.layers import EcaModule, EffectiveSEModule, SEModule, SqueezeExcite
 from timm.layers.cbam import CbamModule
 from torch import Tensor, nn
-from torchvision.models import densenet121
+from torchvision.models import densenet121, mobilenet_v2, mobilenet_v3_small, resnet18, resnet50
 from torchvision.ops import SqueezeExcitation
 
+from dyconv import make_dynamic
+from dyconv.networks import gates
 from dyconv.networks.roles import find_roles
 
 
@@ -145,6 +147,62 @@ def test_networks_of_timms(name: str) -> None:
     gated = [n for n in gated if isinstance(model.get_submodule(n), nn.Conv2d)]
     assert gated
     assert [n for n, role in find_roles(model).items() if role == "squeeze_excitation"] == gated
+
+
+class PooledByAConvolution(SEBlock):
+    """A convolution as large as the map takes the place of the pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(16, 16, 8, groups=16), nn.Conv2d(16, 16, 1), nn.Sigmoid())
+
+
+class PooledLate(SEBlock):
+    """A convolution of the whole map comes before the pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = (nn.Conv2d(16, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Sigmoid())
+        self.body = nn.Sequential(*body)
+
+
+@pytest.mark.parametrize("part", [PooledByAConvolution, PooledLate])
+def test_a_gate_with_a_larger_convolution(part: Any) -> None:
+    assert list(roles_of(part()).values()).count("squeeze_excitation") == 1
+
+
+CHAINS: dict[str, Any] = {
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "timm": lambda: timm.create_model("mobilenetv3_small_050"),
+    "dynamic": lambda: make_dynamic(mobilenet_v2()),
+    "odconv": lambda: make_dynamic(mobilenet_v3_small(), layer="odconv"),
+    "layers": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1)),
+    "shrinking": lambda: nn.Sequential(nn.Conv2d(3, 8, 3, stride=9), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)),
+}
+
+
+@pytest.mark.parametrize("build", CHAINS.values(), ids=CHAINS.keys())
+def test_what_a_chain_of_layers_says_is_what_its_run_says(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    runs: list[nn.Module] = []
+    observe = gates._observe
+
+    def observed(module: nn.Module, *arguments: Any, **settings: Any) -> Any:
+        runs.append(module)
+        return observe(module, *arguments, **settings)
+
+    monkeypatch.setattr(gates, "_observe", observed)
+    roles, few = find_roles(model), len(runs)
+    monkeypatch.setattr(gates, "_chain", lambda module: None)
+    runs.clear()
+    assert find_roles(model) == roles
+    assert few <= len(runs)
+    if build in (CHAINS["mobilenet_v2"], CHAINS["dynamic"]):
+        # The blocks are chains between two ends; only the whole network has a forward of its own.
+        assert few == 1
 
 
 def test_looking_leaves_no_trace() -> None:

@@ -35,10 +35,14 @@ def power_by_quadrature(seeds: int, effect: float, alpha: float = 0.05) -> float
     """Return P(T > c) of the noncentral t by QUADPACK, over the chi distribution of the estimated spread."""
     df, shift = seeds - 1, effect * math.sqrt(seeds)
     bound = float(stats.t.isf(alpha / 2, df))
+    # The density of the chi distribution and the normal one, written out: scipy's take fifty times as long for one
+    # number, and there are hundreds of thousands.
+    constant = math.log(2) * (1 - df / 2) - math.lgamma(df / 2) + math.log(df) / 2
 
     def integrand(ratio: float) -> float:
-        density = float(stats.chi.pdf(ratio * math.sqrt(df), df)) * math.sqrt(df)
-        return density * float(stats.norm.cdf(shift - bound * ratio))
+        spread = ratio * math.sqrt(df)
+        density = math.exp(constant + (df - 1) * math.log(spread) - spread**2 / 2)
+        return density * 0.5 * math.erfc((bound * ratio - shift) / math.sqrt(2))
 
     middle, width = 1.0, 6 / math.sqrt(2 * df)
     step = min(max(shift / bound, 1e-9), 1 + 2 * width)

@@ -24,6 +24,7 @@ from ablations.stores.addresses import sqlite_address, sqlite_file
 from ablations.stores.store_file import Condition, inspect_store
 from runners.tracking import local_store, prepare_store, schema
 from runners.tracking.local_store import bring_artifacts_along, copy_for_reading, make_usable
+from tests.empty_store import really_make_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 EXPERIMENT = "dyconv-ablations/test/mini"
@@ -38,9 +39,9 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def quick(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets new stores be copies of an empty one: making the tables takes seconds."""
-    monkeypatch.setattr(schema, "make_tables", lambda path: shutil.copyfile(empty_store, path))
+def made_by_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new stores be made by MLflow's migrations; elsewhere in the tests, they are copies of an empty one."""
+    monkeypatch.setattr(schema, "make_tables", really_make_tables)
 
 
 def _told() -> tuple[list[str], Callable[[str], None]]:
@@ -87,6 +88,7 @@ class KilledError(BaseException):
     """Stands for SIGKILL: nothing after it tidies up the file that was being made."""
 
 
+@pytest.mark.usefixtures("made_by_mlflow")
 def test_a_store_is_made_aside_and_has_no_side_files(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     seen: list[set[str]] = []
@@ -146,7 +148,6 @@ def test_a_store_that_was_cut_off_between_migrations_is_mended(tmp_path: Path) -
         assert MlflowClient(sqlite_address(path)).search_experiments()
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -226,7 +227,6 @@ def test_what_is_no_whole_store_is_named_at_once(store: Path, damage: Callable[[
     assert store.read_bytes() == before
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("damage", [_write(b""), lambda path: (path.unlink(), _execute(path, "VACUUM"))])
 def test_an_empty_file_is_no_reason_to_stop(store: Path, damage: Callable[[Path], None]) -> None:
     damage(store)
@@ -324,7 +324,6 @@ def test_what_killed_makers_left_is_removed_and_nothing_else(store: Path) -> Non
     assert left == {"mlflow.db", "mlflow.db.lock", *others}
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("ending", ["-journal", "-wal"])
 def test_a_journal_without_its_store_is_not_played_into_a_new_one(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"mlflow.db{ending}").write_bytes(b"of a store that was deleted")

@@ -135,6 +135,7 @@ def cli(arguments):
         file.write(f"{os.getpid()} {child.pid}")
     os.rename(os.environ["PIDS"], os.environ["PIDS"] + ".whole")
     assert "hunter2" in os.environ["MLFLOW_BACKEND_STORE_URI"]
+    assert os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     child.wait()
 """
 LAUNCH = "import sys; from runners.tracking.serving import serve; sys.exit(serve('http://me:hunter2@host', 5))"
