@@ -47,7 +47,7 @@ def measure(case: Case) -> list[dict[str, Any]]:
     measured = []
     for format_name, memory_format in FORMATS.items():
         for model in models.values():
-            model.eval().to(memory_format=memory_format)  # type: ignore[call-overload]
+            model.eval().to(memory_format=memory_format)
         for batch in case.batches:
             images = torch.randn(batch, *size, generator=torch.Generator().manual_seed(0))
             images = images.contiguous(memory_format=memory_format)
