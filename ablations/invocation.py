@@ -126,14 +126,16 @@ def named_studies() -> tuple[str, ...]:
 
 def as_named(study: str) -> str:
     """Return a study's file if the present command named it by a file, else its name."""
-    from ablations.files.study_file import load_study
+    from ablations.files.study_file import is_study_file, load_study, split_row
 
     for word in named_studies():
-        if word != study and Path(word).suffix.lower() in (".yaml", ".yml"):
+        # A row may follow the file.
+        file, _ = split_row(word)
+        if file != study and is_study_file(file):
             # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
-                if load_study(Path(word)).name == study:
-                    return word
+                if load_study(Path(file)).name == study:
+                    return file
     return study
 
 

@@ -121,13 +121,14 @@ def likely_seeds_lines(study_plan: Plan, states: StateStore) -> Iterator[str]:
         claim = study.primary_claim
         if claim is None or study.trains_nothing:
             continue
-        contrasts = claim.contrasts_between([variant.name for variant in study.variants])
+        contrasts = study.contrasts_of(claim)
         for network, title in network_titles(study).items():
             name = f"{study.name}, {title}" if title else study.name
             spreads = [spread_of(study_plan, states, study, contrast, network) for contrast in contrasts]
             known = [spread for spread in spreads if spread is not None]
             if not contrasts:
-                lines.append(f"  {name}, “{claim.name}”: not asked at this preset")
+                reason = "at this preset" if study.before_rows is None else "with these rows"
+                lines.append(f"  {name}, “{claim.name}”: not asked {reason}")
             elif len(known) < len(contrasts):
                 without_spread.append(name)
             else:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request, make_request
 from ablations.protocol.stopping import StoppingRule
-from ablations.registry import find_studies
+from ablations.registry import find_rows, find_studies
 from ablations.stores.addresses import sqlite_address
 from ablations.study import Study
 from runners import plugins
@@ -28,7 +29,7 @@ class Selection:
     """The values of `selection_options`. A verb that lacks an option has its default.
 
     Attributes:
-        studies: Names and files, as they were given.
+        studies: Names and files, as they were given, some with a row or a pattern of rows after them.
         tuned_from: A file or folder of tuned values, in place of those in the runs folder.
         until_decided: Whether seeds are added until the primary claims are decided, to at most `max_seeds`.
         seeds_by_study: No option: the seeds that studies have by now, as a run until its claims are decided sets them.
@@ -42,6 +43,7 @@ class Selection:
     preset: str | None = None
     overrides: tuple[str, ...] = ()
     seeds: int | None = None
+    seed: int | None = None
     canary: bool = False
     tuned: bool = False
     tuned_from: str | None = None
@@ -60,7 +62,7 @@ class Selection:
     @property
     def is_scaled(self) -> bool:
         """True if one of the options is given that go together when those of an earlier run are taken."""
-        return bool(self.preset or self.overrides or self.seeds)
+        return bool(self.preset or self.overrides or self.seeds) or self.seed is not None
 
     @property
     def is_named(self) -> bool:
@@ -103,11 +105,22 @@ class Selection:
             tuned_values,
             stopping=self.stopping,
             seeds_by_study=self.seeds_by_study,
+            seed=self.seed,
         )
 
     def find_studies(self, request: Request) -> Sequence[Study]:
-        """Return the selected studies at the scale of a request."""
+        """Return the selected studies at the scale of a request.
+
+        Raises:
+            StudyError: If a row is selected.
+        """
         return find_studies(self.studies, self.all_studies, request)
+
+    def plan(self) -> Plan:
+        """Return the plan of the selected studies and rows; nothing is known to be done."""
+        request = self.request()
+        studies, rows = find_rows(self.studies, self.all_studies, request)
+        return make_plan(studies, replace(request, rows=rows))
 
     def load_plugins(self) -> tuple[str, ...]:
         """Load the plug-ins named on the command line and the installed ones, and return the names of all."""
@@ -130,6 +143,7 @@ SELECTION_OPTIONS: dict[str, Option] = {
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
     ),
     "seeds": click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant."),
+    "seed": click.option("--seed", type=click.IntRange(0), help="One repeat of each variant: the one with this seed."),
     "canary": click.option(
         "--canary",
         is_flag=True,
