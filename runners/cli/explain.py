@@ -20,9 +20,10 @@ from ablations.files.study_file import is_study_file, load_study, split_row
 from ablations.invocation import as_named, complete_invocation, suggested_command
 from ablations.planning.plan import Cell, Plan
 from ablations.registry import available_studies, split_name
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.cli.options.groups import examples
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
 from runners.provenance import Commit, project_commit
 from runners.state.failures import FailurePolicy

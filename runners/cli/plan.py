@@ -25,11 +25,12 @@ from ablations.spec.titles import model_title, placement_title
 from ablations.study import Study
 from reports.content.plan_words import network_titles
 from reports.content.published import published_contrast
+from runners.api.plans import find_plan
+from runners.api.selection import Selection
 from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import find_plan
+from runners.cli.options.selection import selection_options
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.estimates.forecast import Forecaster

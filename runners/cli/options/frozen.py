@@ -13,8 +13,8 @@ from ablations.errors import StudyError
 from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, read_frozen
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
+from runners.api.selection import Selection
 from runners.cli.options.groups import grouped
-from runners.cli.options.selection import Selection
 from runners.console.terminal import print_lines
 
 

@@ -9,12 +9,13 @@ import click
 from ablations.errors import OptionError
 from reports.content.file_names import Destination
 from reports.render import FORMATS
+from runners.api.maker import running_code
+from runners.api.selection import Selection
 from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import examples
 from runners.cli.options.report import ReportOptions, print_files, report_options
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.reporting.maker import running_code
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
 from runners.upkeep.damages import damages_of
 

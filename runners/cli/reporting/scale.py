@@ -11,8 +11,8 @@ from dataclasses import replace
 from ablations.invocation import complete_invocation
 from ablations.planning.plan import Plan
 from ablations.registry import split_name, study_name
-from runners.cli.options.selection import Selection
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.importing import without_collection
 from runners.tracking import prepare_store
 

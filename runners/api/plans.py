@@ -9,7 +9,7 @@ from typing import Any
 from ablations.errors import AblationError
 from ablations.planning.plan import Plan
 from ablations.registry import available_studies, split_name, study_name
-from runners.cli.options.selection import Selection
+from runners.api.selection import Selection
 from runners.state.last_run import last_run
 from runners.state.nodes import StateStore
 
