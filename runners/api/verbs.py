@@ -86,7 +86,8 @@ def plan(
     Raises:
         AblationError: If a name, a setting or a row is wrong; the message says what is possible.
     """
-    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
+    # As JSON, which the parser of `--set` reads back as the same value and type; a path becomes its text.
+    overrides = tuple(f"{key}={json.dumps(value, default=str)}" for key, value in (settings or {}).items())
     selection = Selection(
         studies=studies,
         all_studies=all_studies,
