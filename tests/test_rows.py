@@ -61,6 +61,7 @@ def test_status_retry_explain_and_report_mean_the_row_that_was_run_last(folder: 
     assert code == 0
     rows = {row for node in json.loads(printed)["nodes"] for row in node["serves"]}
     assert rows == {"tiny/calm", "tiny/averaged"}
+    assert "tiny (2 rows) at preset smoke, --seed 0 · no launch goes on" in invoke_there("status")[1]
     assert invoke_there("retry") == (0, "Nothing has failed.\n")
     code, printed = invoke_there("explain", "tiny/averaged")
     assert "seed 0: reused  tiny/averaged" in printed

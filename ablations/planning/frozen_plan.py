@@ -296,7 +296,9 @@ def _primary_claims(studies: Sequence[Study]) -> list[Json]:
     claims = []
     for study in studies:
         claim = study.primary_claim
-        if claim is not None:
+        # Rows that a claim needs and that were not asked for leave it without a verdict: it decides nothing.
+        is_asked = claim is not None and (study.before_rows is None or study.contrasts_of(claim))
+        if claim is not None and is_asked:
             claims.append(
                 {
                     "study": study.name,

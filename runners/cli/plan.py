@@ -46,6 +46,7 @@ _NAMED = 3
 @click.command(
     epilog=examples(
         "plan aggregation temperature --preset quick",
+        'plan "temperature/tau_*" --preset small',
         "plan my_study.yaml --set train.epochs=4 --seeds 5 --strict",
         "plan --all --preset small --calibrate --workers 2",
         "plan --all --preset small --max-hours 12 --trim",
@@ -74,7 +75,8 @@ def plan(
 ) -> None:
     """Trainings and evaluations after sharing, how long they take, and what a reviewer would object to.
 
-    Starts no training. How long it takes is known from earlier runs on this machine, or from --calibrate.
+    Starts no training. STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". How long it
+    takes is known from earlier runs on this machine, or from --calibrate.
     """
     plugins = selection.load_plugins()
     study_plan = find_plan(selection)

@@ -44,6 +44,8 @@ from runners.upkeep.damages import damages_of
         "run temperature --tuned",
         "run my_study.yaml --plugin my_strategies",
         "run temperature --force temperature/tau_30 --retries 5",
+        "run temperature/tau_1 my_study.yaml/wider",
+        'run "aggregation/tau_1: average" --seed 0',
         "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
         "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
         "run --all --preset small --max-hours 12 --trim",
@@ -73,6 +75,9 @@ def run(
     forced: tuple[str, ...],
 ) -> None:
     """Train and evaluate what is missing, track it in MLflow, and write the report.
+
+    STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". A row brings what it needs, and
+    the reference of its study.
 
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.

@@ -23,7 +23,11 @@ from runners.upkeep.status import Overview, as_json, look, plain, render
 _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
 
 
-@click.command(epilog=examples("status", "status --watch", "status temperature my_study.yaml --preset small --json"))
+@click.command(
+    epilog=examples(
+        "status", "status --watch", "status temperature/tau_1", "status temperature my_study.yaml --preset small --json"
+    )
+)
 @selection_options()
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
 @click.option(

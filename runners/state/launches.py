@@ -103,6 +103,15 @@ class PlanRecord:
         return tuple(dict.fromkeys(cell.study for cell in self.cells))
 
     @property
+    def subject(self) -> str:
+        """The studies for people, those of which some rows were asked for with the number of these."""
+        phrases: list[str] = []
+        for study in self.studies:
+            rows = self.rows.get(study)
+            phrases.append(study if rows is None else f"{study} ({len(rows)} row{'s' if len(rows) > 1 else ''})")
+        return ", ".join(phrases)
+
+    @property
     def scale(self) -> str:
         """The request without the studies, for people: `preset quick, --set train.epochs=4`."""
         options = [f"preset {self.preset}"]

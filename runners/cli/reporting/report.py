@@ -24,6 +24,7 @@ from runners.upkeep.damages import damages_of
     epilog=examples(
         "report aggregation --format pdf,html,tex",
         "report temperature --preset small",
+        'report "temperature/tau_*"',
         "report paper.zip --format html",
         "report --results results.csv --reference baseline",
         "report my_study.yaml --results mlflow:http://127.0.0.1:5000/my-runs --metric accuracy",

@@ -111,6 +111,9 @@ def test_rows_can_be_frozen() -> None:
     assert told(frozen(rows), rows) == ()
     # However they were asked for.
     assert told(frozen(rows), plan("temperature/tau_[15]")) == ()
+    (claim,) = frozen(rows).content["primary_claims"]
+    assert claim["claim"] == "τ = 1 is worse than τ = 30"
+    assert frozen(plan("temperature/tau_5")).content["primary_claims"] == []
     again = frozen(rows).plan
     assert again.cells == rows.cells
 
