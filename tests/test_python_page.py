@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ablations import registry
+from ablations.errors import OptionError
+from ablations.invocation import invoked_as, suggested_command
+from runners import api
+from runners.api.plans import find_plan
+from runners.launching.settings import LaunchSettings
 from runners.state.looks import recorded_looks
 from tests.registries import registries_kept
 
@@ -48,10 +54,33 @@ def test_the_page_says_what_its_python_prints(
 
 
 def test_every_function_of_the_page_is_there() -> None:
-    from runners import api
-
     functions = set(re.findall(r"^\| `(\w+)\(", PAGE, re.MULTILINE))
     assert functions == set(api.__all__) - {"PlannedStudies"}
     assert all(getattr(api, name).__doc__ for name in functions)
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         _ = api.train
+
+
+def test_settings_of_a_launch_are_given_once(tmp_path: Path) -> None:
+    planned = api.plan("temperature/tau_1", preset="smoke", runs_dir=tmp_path / "runs")
+    with pytest.raises(OptionError, match="Leave out workers"):
+        api.run(planned, workers=2, launch=LaunchSettings())
+    # Refused before anything is written.
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_script_suggests_commands_that_name_what_it_asked_for(tmp_path: Path) -> None:
+    before = suggested_command("run")
+    with invoked_as({"studies": ("temperature/tau_1",), "preset": "smoke", "runs_dir": tmp_path}):
+        command = suggested_command("plan", calibrate=True)
+        assert command.endswith(f" plan temperature/tau_1 --preset smoke --runs-dir {tmp_path} --calibrate")
+    assert suggested_command("run") == before
+
+
+def test_settings_and_paths_are_planned_as_they_were_given(tmp_path: Path) -> None:
+    settings = {"train.epochs": 1, "model.where": {"role": ["depthwise"]}, "train.learning_rate": 0.05}
+    planned = api.plan("temperature/tau_1", preset="smoke", settings=settings, runs_dir=tmp_path)
+    assert dict(planned.plan.request.overrides) == settings
+    # The command line makes the same plan.
+    overrides = tuple(f"{key}={value}" for key, value in settings.items())
+    assert find_plan(replace(planned.selection, overrides=overrides)).cells == planned.plan.cells

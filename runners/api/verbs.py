@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.errors import OptionError
 from ablations.invocation import invoked_as
 from ablations.planning.frozen_plan import frozen_plans
 from ablations.planning.plan import Plan
@@ -133,8 +134,14 @@ def run(
         launch: All settings of the launch, in place of those above: for Ray, SLURM, retries and leases.
 
     Raises:
+        OptionError: If `launch` is given beside what it has itself.
         AblationError: If nothing can be run.
     """
+    if launch is not None and (workers, device, threads, dispatch, again) != (None, "auto", 1, "processes", False):
+        raise OptionError(
+            "launch has all settings of a launch. Leave out workers, device, threads, dispatch and again, or give them "
+            "in place of it."
+        )
     if launch is None:
         folder = planned.selection.runs_dir
         settings = DispatchSettings(dispatch, workers=workers, threads=threads, device=device, folder=folder)
@@ -182,7 +189,7 @@ def table(planned: PlannedStudies) -> pd.DataFrame:
     rows = []
     for summary in summarize(planned.plan, _seen(planned)):
         for row in summary.variants:
-            values = {"study": summary.study, "network": row.network, "variant": row.variant}
+            values: dict[str, Any] = {"study": summary.study, "network": row.network, "variant": row.variant}
             values |= {"n": len(row.values), "planned": row.expected}
             values |= {"mean": row.estimate.mean, "sd": row.estimate.sd}
             if row.delta is not None:
