@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from ablations.planning.frozen_plan import FrozenPlan
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
-from ablations.registry import find_rows
+from ablations.registry import available_studies, find_rows
 from reports.analysis.claims import LEFT_OUT, judge_study
 from reports.analysis.protocol import deviations, looks_at
 from reports.analysis.summary import summarize, summarize_study
@@ -138,3 +140,14 @@ def test_rows_beyond_the_frozen_ones_are_exploratory() -> None:
 def test_one_repeat_in_place_of_the_planned_ones_is_told() -> None:
     sentences = told(frozen(plan("temperature")), plan("temperature", seeds=None, seed=1))
     assert "The request was changed after freezing: seed was not set, is 1." in sentences
+
+
+@pytest.mark.parametrize("name", available_studies())
+def test_a_row_of_every_study_is_reported(name: str) -> None:
+    whole = plan(name, seeds=None).studies[0]
+    row = whole.variants[-1].name
+    part = plan(f"{name}/{row}", seeds=None)
+    document = report(part)
+    rows = {cell.variant for cell in part.cells}
+    assert rows == {row, whole.reference}
+    assert bool(words(document, "Cut down")) == (len(rows) < len(whole.variants))
