@@ -10,8 +10,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +57,39 @@ def find_invocation_by(find: Callable[[], Invocation | None]) -> None:
     """Set the function that finds the present command. The command line calls this, as it must not be imported here."""
     global _find
     _find = find
+
+
+@contextmanager
+def invoked_as(values: Mapping[str, Any]) -> Iterator[None]:
+    """Have suggested commands within the block repeat these options, where a script asks and no command line."""
+    global _find
+    before = _find
+    invocation = _Script(values)
+    _find = lambda: invocation  # noqa: E731
+    try:
+        yield
+    finally:
+        _find = before
+
+
+class _Script:
+    """The invocation of a script, whose arguments are those of a `run`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    @property
+    def verb(self) -> str | None:
+        return "run"
+
+    def given(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def complete(self, values: Mapping[str, Any]) -> None:
+        self._values |= values
+
+    def parameters(self, verb: str) -> Sequence[Parameter] | None:
+        return None
 
 
 def complete_invocation(**values: Any) -> None:
@@ -126,14 +159,16 @@ def named_studies() -> tuple[str, ...]:
 
 def as_named(study: str) -> str:
     """Return a study's file if the present command named it by a file, else its name."""
-    from ablations.files.study_file import load_study
+    from ablations.files.study_file import is_study_file, load_study, split_row
 
     for word in named_studies():
-        if word != study and Path(word).suffix.lower() in (".yaml", ".yml"):
+        # A row may follow the file.
+        file, _ = split_row(word)
+        if file != study and is_study_file(file):
             # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
-                if load_study(Path(word)).name == study:
-                    return word
+                if load_study(Path(file)).name == study:
+                    return file
     return study
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.errors import AblationError, StudyError, UnknownNameError
-from ablations.files.study_file import load_study
+from ablations.files.study_file import is_study_file, load_study, split_row
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 
@@ -76,11 +76,31 @@ def study_name(name: str) -> str:
     Raises:
         StudyError: If the file cannot be read as a study.
     """
-    return load_study(Path(name)).name if _is_file(name) else name
+    return load_study(Path(name)).name if is_study_file(name) else name
 
 
-def _is_file(name: str) -> bool:
-    return Path(name).suffix.lower() in (".yaml", ".yml")
+def split_name(name: str) -> tuple[str, str]:
+    """Return the study (or its file) and the row, or a pattern of rows, that a name names; no row if it is a study.
+
+    `temperature/tau_30`, `temperature/tau_*`, `my_study.yaml/wider`. The part before a slash is a registered study, or
+    ends like a study's file; where neither is so, it is taken for the name of a study up to the last slash.
+
+    Raises:
+        StudyError: If nothing follows the slash.
+    """
+    if name in available_studies() or is_study_file(name):
+        return name, ""
+    study, row = split_row(name)
+    if study == name and "/" in name:
+        study, _, row = name.rpartition("/")
+        # The longest first: a row may have a slash in its name, and so may a plug-in's study.
+        for known in sorted(available_studies(), key=len, reverse=True):
+            if name.startswith(f"{known}/"):
+                study, row = known, name.removeprefix(f"{known}/")
+                break
+    if study != name and not row:
+        raise StudyError(f"{name!r} names no row. Leave out the slash, or name a row after it.")
+    return study, row
 
 
 def get_study(name: str, base: TrialSpec) -> Study:
@@ -90,7 +110,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
         UnknownNameError: If there is no such study, with the nearest names.
         StudyError: If the file cannot be read as a study.
     """
-    if _is_file(name):
+    if is_study_file(name):
         return _study_of_file(name)
     if name in _builders:
         return _builders[name](base)
@@ -115,14 +135,55 @@ def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> l
 
     Raises:
         AblationError: If none is named, or one is unknown.
+        StudyError: If a row is named.
     """
+    for name in names:
+        study, row = split_name(name)
+        if row and (study in available_studies() or is_study_file(study)):
+            raise StudyError(f"{name!r} names a row, and this is done for whole studies. Name the study: {study}.")
+    return _find_whole(names, all_studies, request)
+
+
+def find_rows(
+    names: Sequence[str], all_studies: bool, request: Request
+) -> tuple[list[Study], dict[str, tuple[str, ...]]]:
+    """Return the studies that are named, or of which rows are named, and the rows of those that are not named whole.
+
+    Args:
+        names: Names of studies, files, and either with a row or a pattern of rows (`split_name`).
+
+    Returns:
+        The studies, each once, and the names or patterns of rows by the name of their study.
+
+    Raises:
+        AblationError: If none is named, or one is unknown. Whether there are such rows is not looked at here.
+    """
+    patterns: dict[str, dict[str, None]] = {}
+    whole = set(available_studies()) if all_studies else set()
+    for name in names:
+        word, row = split_name(name)
+        patterns.setdefault(word, {})
+        if row:
+            patterns[word][row] = None
+        else:
+            whole.add(word)
+    studies = _find_whole(list(patterns), all_studies, request)
+    rows: dict[str, tuple[str, ...]] = {}
+    # The studies come in the order of the names, and those of `all_studies` after them.
+    for word, study in zip(patterns, studies, strict=False):
+        if word not in whole:
+            rows[study.name] = tuple(patterns[word])
+    return studies, rows
+
+
+def _find_whole(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
     if not names and not all_studies:
         registered = ", ".join(available_studies())
         raise AblationError(f"no study is named. Known are: {registered}; or give a YAML file, or --all.")
     # Each once, in the order in which they were named.
     chosen = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
     # Each file is read once: parsing thousands of rows takes seconds.
-    from_files = {name: _study_of_file(name) for name in chosen if _is_file(name)}
+    from_files = {name: _study_of_file(name) for name in chosen if is_study_file(name)}
     if len(from_files) == len(chosen) and all(study.trains_nothing for study in from_files.values()):
         # Nothing is trained, so that the training of the preset need not fit the data, whose test images are enough.
         return list(from_files.values())

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from ablations.claims import Claim
+from ablations.claims import Claim, Contrast
 from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.factorial.declaration import Factorial
 from ablations.factorial.design import NONE
@@ -86,6 +86,7 @@ class Study(Frozen):
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
+    _before_rows: Study | None = PrivateAttr(default=None)
     _on_checkpoint: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
@@ -312,6 +313,44 @@ class Study(Frozen):
     def whole(self) -> Study:
         """The study before a preset cut it down; itself if none did."""
         return self._whole or self
+
+    def with_rows(self, variants: Collection[str], networks: Collection[str]) -> Study:
+        """Return this study with some of its rows: each of these variants on each of these inspected networks.
+
+        The reference comes along, since every other row is held against it. All rows together are the study itself.
+
+        Args:
+            variants: Names of variants.
+            networks: Names of inspected networks; none for a study that trains its variants.
+        """
+        kept = [variant for variant in self.variants if variant.name in variants or variant.name == self.reference]
+        inspect = tuple(name for name in self.inspect if name in networks)
+        if len(kept) == len(self.variants) and inspect == self.inspect:
+            return self
+        part = self.model_copy(update={"variants": tuple(kept), "inspect": inspect})
+        part._whole, part._before_rows = self.whole, self
+        return part
+
+    @property
+    def row_count(self) -> int:
+        """The number of rows: each variant on each network that is inspected."""
+        return len(self.variants) * len(self.inspected)
+
+    @property
+    def before_rows(self) -> Study | None:
+        """The study before a user asked for some of its rows; `None` if nobody did."""
+        return self._before_rows
+
+    def contrasts_of(self, claim: Claim) -> tuple[Contrast, ...]:
+        """Return the contrasts by which a claim is judged with the rows that there are.
+
+        A preset that leaves rows out asks what remains of a claim. Where a user asked for some rows, a claim is judged
+        with all that it needs or not at all: what was not asked for must not decide by its absence.
+        """
+        contrasts = claim.contrasts_between(self._variants_by_name)
+        if self._before_rows is not None and contrasts != self._before_rows.contrasts_of(claim):
+            return ()
+        return contrasts
 
     @property
     def scientific(self) -> frozenset[str]:

@@ -12,6 +12,9 @@ from typing import Literal
 Kind = Literal["trial", "network", "evaluation", "cost", "study", "variant", "tuning", "tuned", "search", "searched"]
 
 TAG_KIND = "abl.kind"
+LONGEST_TAG = 5000
+"""Characters of a tag that every store of MLflow accepts."""
+
 TAG_FINGERPRINT = "abl.fingerprint"
 TAG_SEED = "abl.seed"
 TAG_STUDY_PREFIX = "abl.study."
@@ -34,6 +37,10 @@ TAG_STOPPING = "abl.stopping"
 """On a study's summary run, if seeds were added until claims were decided: their largest number (`max_seeds`)."""
 TAG_FIRST_SEEDS = "abl.first_seeds"
 """On the same runs: the number of seeds at the first look, which fixes all looks; `TAG_SEEDS` has that of the last."""
+TAG_ROWS = "abl.rows"
+"""On a study's summary run, if some of its rows were asked for: their names as JSON, or the digest of many."""
+TAG_ONLY_SEED = "abl.only_seed"
+"""On a study's summary run, if one repeat was asked for: its seed."""
 TAG_FROZEN = "abl.frozen"
 """On a study's summary run, if its plan was frozen: the SHA-256 of the frozen plan."""
 TAG_VERSIONS = "abl.versions"

@@ -14,10 +14,10 @@ from pypdf import PdfReader
 from ablations.planning.frozen_plan import FrozenPlan, write_frozen
 from ablations.planning.plan import Plan
 from reports.collect.results import Results
+from runners.api.plans import as_last_time, find_plan
+from runners.api.selection import Selection
 from runners.cli import until_decided
 from runners.cli.options.frozen import FrozenOptions
-from runners.cli.options.selection import Selection
-from runners.cli.plans import as_last_time, find_plan
 from runners.console.progress import Failure, Summary
 from runners.estimates.forecast import Forecaster, HoursLeft
 from tests.command_line import Invoke

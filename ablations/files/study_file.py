@@ -8,6 +8,7 @@ that was trained elsewhere: its `checkpoint`, and settings that say which networ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ablations.spec.parts import Intervention, Placement
 from ablations.spec.settings import DEFAULTS, check_values, flatten, reason_of
 from ablations.study import Scale, Study
 
+FILE_ENDINGS = (".yaml", ".yml")
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _NETWORK_WORDS = ("label", "checkpoint", "temperature")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": _NETWORK_WORDS}
@@ -41,6 +43,24 @@ _INNER_WORDS = {
     "nuisance": ("low", "high", "log", "choices"),
     "factorial": (*Factorial.model_fields, *TwoLevelFactor.model_fields),
 }
+
+
+def is_study_file(name: str) -> bool:
+    """Return True if a name is that of a study's file, by its ending."""
+    return Path(name).suffix.lower() in FILE_ENDINGS
+
+
+def split_row(name: str) -> tuple[str, str]:
+    """Return the file and the row of `my_study.yaml/row`; the row is empty where no row follows a file.
+
+    Endings decide: a file is called `*.yaml` or `*.yml`, and so is no folder on the way to one.
+    """
+    if is_study_file(name):
+        return name, ""
+    found = re.search(rf"({'|'.join(map(re.escape, FILE_ENDINGS))})/", name, flags=re.IGNORECASE)
+    if found is None:
+        return name, ""
+    return name[: found.end() - 1], name[found.end() :]
 
 
 def load_study(path: Path) -> Study:

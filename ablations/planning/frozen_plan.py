@@ -223,7 +223,7 @@ class FrozenPlan:
     def _of_request(self, plan: Plan) -> Iterator[str]:
         frozen, current = self.content["request"], request_data(plan)
         # Seeds have sentences of their own, which say which ones were dropped or added.
-        for key in ("overrides", "canary", "tuned"):
+        for key in ("overrides", "canary", "tuned", "seed"):
             if frozen.get(key) != current.get(key):
                 yield f"The request was changed after freezing: {_change(key, frozen.get(key), current.get(key))}."
         frozen_rule, rule = frozen.get("stopping"), current.get("stopping")
@@ -242,6 +242,23 @@ class FrozenPlan:
             elif frozen[name] != current[name]:
                 changes = list(_changes(frozen[name], current[name]))
                 yield f"Study {name} was changed after freezing: {_listed(changes)}."
+            else:
+                yield from self._of_rows(name, plan)
+
+    def _of_rows(self, study: str, plan: Plan) -> Iterator[str]:
+        """Yield a sentence each on planned rows that were not asked for, and on rows beyond the planned ones."""
+        planned = dict.fromkeys(cell.key for cell in self.cells if cell.study == study)
+        asked = dict.fromkeys(cell.key for cell in plan.cells_of(study))
+        rows, frozen_rows = request_data(plan).get("rows", {}), self.content["request"].get("rows", {})
+        # Rows that came or went with an override are told as its change.
+        if rows.get(study) == frozen_rows.get(study):
+            return
+        dropped = [key for key in planned if key not in asked]
+        added = [key for key in asked if key not in planned]
+        if dropped:
+            yield f"Study {study}: planned rows were left out after freezing: {_listed(dropped)}."
+        if added:
+            yield f"Study {study}: rows that were not planned are exploratory: {_listed(added)}."
 
     def _of_seeds(self, plan: Plan) -> Iterator[str]:
         for study in plan.studies:
@@ -279,7 +296,9 @@ def _primary_claims(studies: Sequence[Study]) -> list[Json]:
     claims = []
     for study in studies:
         claim = study.primary_claim
-        if claim is not None:
+        # Rows that a claim needs and that were not asked for leave it without a verdict: it decides nothing.
+        is_asked = claim is not None and (study.before_rows is None or study.contrasts_of(claim))
+        if claim is not None and is_asked:
             claims.append(
                 {
                     "study": study.name,

@@ -197,6 +197,9 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
     # A baseline is about trainings, which a study of networks that were trained elsewhere has none of.
     settings = {} if study.trains_nothing and not study.is_about_cost else study.baseline
+    # A setting of the baseline may be there for rows that were not asked for.
+    if study.before_rows is not None:
+        settings = {}
     for key, value in settings.items():
         # A dictionary as an ordered set; the reason "" stands for a variant that reads the setting.
         reasons: dict[str, None] = {}

@@ -15,7 +15,8 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
 from ablations.planning.inspection import checkpoint_file
 from ablations.planning.nodes import CostNode, EvaluationNode, NetworkNode, Node, ProposedNode, TrialNode
-from ablations.planning.request import Request
+from ablations.planning.request import CANARY_SEED, Request
+from ablations.planning.row_choice import row_key
 from ablations.planning.rows import Row, make_rows, resolve_row, studies_of
 from ablations.planning.tuned_values import TunedRows, TunedVariant
 from ablations.planning.tuning import check_nuisance, tuned_training
@@ -37,9 +38,6 @@ N = TypeVar("N", bound=Node)
 CANARY = "canary"
 """The name of the variant whose cells repeat the reference, to test the comparison itself (an A/A test)."""
 
-CANARY_SEED = 10_000
-"""The r-th repeat of a canary has this seed plus r; no variant has so many repeats."""
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -57,7 +55,7 @@ class Cell:
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        return f"{self.network}: {self.variant}" if self.network else self.variant
+        return row_key(self.network, self.variant)
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Plan:
         claims = 0
         for study in self.studies:
             claim = study.primary_claim
-            if claim is not None and claim.contrasts_between([variant.name for variant in study.variants]):
+            if claim is not None and study.contrasts_of(claim):
                 claims += len(study.inspected)
         return claims
 
@@ -180,6 +178,15 @@ class Plan:
     @cached_property
     def _by_fingerprint(self) -> dict[str, Node]:
         return {**self.trials, **self.networks, **self.evaluations, **self.costs, **self.proposed}
+
+    @property
+    def rows_by_study(self) -> dict[str, list[str]]:
+        """The keys of the rows of each study of which a user asked for some; whole studies are not among them."""
+        rows: dict[str, list[str]] = {}
+        for study in self.studies:
+            if study.before_rows is not None:
+                rows[study.name] = list(dict.fromkeys(cell.key for cell in self.cells_of(study.name)))
+        return rows
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
         """Return the cells of one study, in the order of its rows."""
@@ -255,12 +262,12 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             tuned[row.study.name, row.key] = entry
             tuned_settings = tuple(entry.values)
         # A study may inspect networks of both kinds: those that are trained here, and a file.
-        count = request.seeds_of(row.study) if row.checkpoint is None else 1
-        repeats = _repeats(row, spec, range(count), tuned_settings)
+        seeds = request.repeats_of(row.study) if row.checkpoint is None else range(1)
+        repeats = _repeats(row, spec, seeds, tuned_settings)
         cells += _cells(row, row.variant.name, repeats)
         if request.canary and row.has_canary:
             # The settings of the reference under seeds of their own: a fair comparison must find no difference.
-            canary_repeats = _repeats(row, spec, range(CANARY_SEED, CANARY_SEED + count), tuned_settings)
+            canary_repeats = _repeats(row, spec, [CANARY_SEED + seed for seed in seeds], tuned_settings)
             canaries += _cells(row, CANARY, canary_repeats)
             repeats += canary_repeats
         if row.study.with_cost:

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ablations import vocabulary as names
 from ablations.errors import StudyError
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import TunedFile, TunedValues, tuned_from_data
 from ablations.presets import get_preset
 from ablations.protocol.stopping import StoppingRule
+from ablations.spec.fingerprint import canonical_json, digest
 from ablations.study import Study
 
 Json = dict[str, Any]
@@ -42,7 +44,24 @@ def request_data(plan: Plan) -> Json:
         data["stopping"] = {"max_seeds": request.stopping.max_seeds}
     if request.seeds_by_study:
         data["seeds_by_study"] = dict(request.seeds_by_study)
+    # By their names, whatever patterns they were asked for with.
+    if plan.rows_by_study:
+        data["rows"] = plan.rows_by_study
+    if request.seed is not None:
+        data["seed"] = request.seed
     return data
+
+
+def part_tags(plan: Plan, study: Study) -> dict[str, str]:
+    """Return the tags of a study's summary run that say which part of it was asked for; none for the whole."""
+    tags: dict[str, str] = {}
+    rows = plan.rows_by_study.get(study.name)
+    if rows:
+        text = canonical_json(rows)
+        tags[names.TAG_ROWS] = text if len(text) <= names.LONGEST_TAG else digest(rows)
+    if plan.request.seed is not None and not study.trains_nothing:
+        tags[names.TAG_ONLY_SEED] = str(plan.request.seed)
+    return tags
 
 
 def study_data(study: Study) -> Json:
@@ -85,6 +104,8 @@ def plan_of(data: Mapping[str, Any], origin: str) -> Plan:
             _tuned(data, origin),
             stopping=_stopping(data),
             seeds_by_study=_seeds_by_study(data),
+            rows={str(study): tuple(map(str, keys)) for study, keys in data.get("rows", {}).items()},
+            seed=data.get("seed"),
         )
         # Through JSON text: pydantic's strict mode accepts a list for a tuple only there.
         studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]

@@ -33,6 +33,9 @@ INSPECT_TEMPERATURE_KEY = "inspect.temperature"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".npz")
 """The endings of files that hold weights."""
 
+CANARY_SEED = 10_000
+"""The r-th repeat of a canary has this seed plus r; no variant has so many repeats."""
+
 _SCALE_DIGITS = 16
 _INSPECT_KEYS = (INSPECT_KEY, INSPECT_TEMPERATURE_KEY)
 
@@ -50,6 +53,8 @@ class Request:
         stopping: The rule by which seeds are added until the primary claims are decided, or `None` for a fixed number.
         seeds_by_study: The seeds of studies that have their own number by now, over `seeds`: with a stopping rule, some
             studies are decided before others.
+        rows: Names or patterns of the rows that are asked for, by study; a study that is not among them is whole.
+        seed: The one repeat that is asked for, in place of a number of them.
 
     Raises:
         UnknownNameError: If an override is not a setting.
@@ -63,6 +68,8 @@ class Request:
     tuned: TunedValues | None = None
     stopping: StoppingRule | None = None
     seeds_by_study: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for key in self.settings:
@@ -74,6 +81,22 @@ class Request:
         for study, seeds in self.seeds_by_study.items():
             if seeds < 1:
                 raise SpecError(f"seeds of study {study!r} = {seeds}: at least one repeat is needed")
+        self._check_seed()
+
+    def _check_seed(self) -> None:
+        if self.seed is None:
+            return
+        if not 0 <= self.seed < CANARY_SEED:
+            raise SpecError(f"seed = {self.seed}: repeats have seeds from 0 to {CANARY_SEED - 1}. Name one of them.")
+        if self.seeds is not None:
+            raise SpecError(
+                f"seed = {self.seed} asks for one repeat and seeds = {self.seeds} for a number of them. Leave one out."
+            )
+        if self.stopping is not None:
+            raise SpecError(
+                f"seed = {self.seed} asks for one repeat, and a run until claims are decided adds repeats. Leave one "
+                "out."
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -132,7 +155,7 @@ class Request:
 
     def seeds_of(self, study: Study) -> int:
         """Return the number of repeats of each variant of `study`; where nothing is trained, once is enough."""
-        if study.trains_nothing:
+        if study.trains_nothing or self.seed is not None:
             return 1
         if study.name in self.seeds_by_study:
             return self.seeds_by_study[study.name]
@@ -140,6 +163,12 @@ class Request:
         if looks:
             return looks[0]
         return self._usual_seeds(study)
+
+    def repeats_of(self, study: Study) -> range:
+        """Return the seeds of the repeats of each variant of `study`."""
+        if self.seed is not None and not study.trains_nothing:
+            return range(self.seed, self.seed + 1)
+        return range(self.seeds_of(study))
 
     def looks_of(self, study: Study) -> tuple[int, ...]:
         """Return the numbers of seeds at which a study is judged; none without a stopping rule, or without a claim.
@@ -194,6 +223,7 @@ def make_request(
     *,
     stopping: StoppingRule | None = None,
     seeds_by_study: Mapping[str, int] | None = None,
+    seed: int | None = None,
 ) -> Request:
     """Return the request that options of the command line make; without a preset it is `quick`."""
     from ablations.files.yaml_source import parse_override
@@ -203,4 +233,4 @@ def make_request(
     chosen = get_preset("quick" if preset is None else preset)
     tuned = read_tuned(tuned_from) if tuned_from is not None else None
     settings = dict(map(parse_override, overrides))
-    return Request(chosen, settings, seeds, canary, tuned, stopping, dict(seeds_by_study or {}))
+    return Request(chosen, settings, seeds, canary, tuned, stopping, dict(seeds_by_study or {}), seed=seed)

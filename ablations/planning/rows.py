@@ -12,6 +12,7 @@ from ablations.errors import SpecError, UnknownNameError
 from ablations.planning.applicable import applicable
 from ablations.planning.inspection import choose_networks, recorded_settings
 from ablations.planning.request import Request, who_set
+from ablations.planning.row_choice import choose_rows, row_key
 from ablations.spec.inspected import is_measured, resolve_network
 from ablations.spec.settings import SOURCES, Settings, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
@@ -36,7 +37,7 @@ class Row:
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
+        return row_key(self.network.name if self.network else "", self.variant.name)
 
     @property
     def checkpoint(self) -> InspectedNetwork | None:
@@ -68,7 +69,8 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
 
     Raises:
         SpecError: If an override is read by nothing, is set by every variant itself, or leaves nothing of all studies.
-        StudyError: If a checkpoint is to be inspected by a study that trains its variants.
+        StudyError: If a checkpoint is to be inspected by a study that trains its variants, or a study has no row of a
+            name, or like a pattern, that is asked for.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     rows: list[Row] = []
@@ -76,6 +78,8 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
         remaining = applicable(study, request)
         if remaining is None:
             continue
+        if study.name in request.rows:
+            remaining = choose_rows(remaining, request.rows[study.name], request.preset.name)
         for network in remaining.inspected:
             rows += [Row(remaining, network, variant) for variant in remaining.variants]
     if studies and not rows:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ablations.planning.plan import CANARY, CANARY_SEED, Plan
+from ablations.planning.plan import CANARY, Plan
+from ablations.planning.request import CANARY_SEED
 from ablations.study import Study
 from reports.analysis.statistics import ALPHA, Estimate, paired_difference, unknown
 from reports.analysis.summary import row_key

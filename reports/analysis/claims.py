@@ -245,7 +245,8 @@ class JudgedClaim:
         verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
         decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
         contrasts: Those that this preset asks.
-        left_out: Those that name a variant which is not part of the study at this preset.
+        left_out: Those that name a variant which is not part of the study at this preset. Where a user asked for some
+            rows and one is missing that any contrast needs, all of them.
     """
 
     study: str
@@ -386,7 +387,7 @@ def _judge_claim(
     level: float,
     later: Later,
 ) -> JudgedClaim:
-    contrasts = claim.contrasts_between(rows)
+    contrasts = study.contrasts_of(claim)
     count = len(contrasts)
     left_out = [contrast for contrast in claim.contrasts if contrast not in contrasts]
     judged = []
@@ -395,7 +396,7 @@ def _judge_claim(
             judge_contrast(study, contrast, rows, level=level, contrasts=count, at_chance=at_chance, later=later)
         )
     decisive = min(judged, key=_weakness, default=None)
-    # A claim of which this preset asks no contrast stays undecided.
+    # A claim of which no contrast is asked stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
     rank = rank_of(study, claim)
     return JudgedClaim(study.name, network, claim, rank, level, verdict, decisive, tuple(judged), tuple(left_out))

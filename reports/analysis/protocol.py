@@ -41,6 +41,9 @@ def _look_at(study: Study, plan: Plan, results: Results, when: float) -> Look:
         for seed, repeat in repeats.items():
             if repeat.finished:
                 values.append([network, variant, seed, repeat.value])
+    if study.before_rows is not None:
+        # Who sees some rows of a study sees a part of its results.
+        planned = study.before_rows.row_count * plan.request.seeds_of(study)
     # The metric is part of the state: another metric of the same runs tells something else.
     scale = plan.request.scale
     state = digest({"study": study.name, "scale": scale, "metric": study.metric, "values": values})[:_DIGITS]
@@ -141,7 +144,13 @@ def _unplanned(frozen: FrozenPlan, study: Study, looks: Sequence[Look]) -> Itera
     """Yield a sentence if a study was looked at where its plan provides for no look."""
     planned = frozen.looks_of(study.name)
     # A look at a part of the results is never planned: who sees them half way can stop when they please.
-    unplanned = [look for look in looks if not (look.is_complete and look.seeds in planned)]
+    rows = len({(cell.network, cell.variant) for cell in frozen.cells if cell.study == study.name})
+    unplanned = []
+    for look in looks:
+        # Of a study of which some rows were planned, a look at all of these is one at a part of it.
+        is_complete = look.is_complete or look.finished == rows * look.seeds
+        if not (is_complete and look.seeds in planned):
+            unplanned.append(look)
     if not unplanned:
         return
     listing = _listed([look_words(look) for look in unplanned])

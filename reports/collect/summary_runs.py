@@ -11,6 +11,7 @@ from ablations.errors import StudyError
 from ablations.launches import Record
 from ablations.planning.frozen_plan import FrozenPlan, frozen_from_data
 from ablations.planning.plan import Plan
+from ablations.planning.plan_data import part_tags
 from ablations.protocol.looks import Look
 from ablations.spec.fingerprint import SHORT, canonical_json
 from reports.collect.stores.base import SUMMARIES, Store
@@ -28,15 +29,19 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     (a bool: if there was one), `tuned_from` (the path of the tuned values, or `None`) and `max_seeds` (where seeds were
     added until claims were decided, else `None`; `seeds` is then the number of the first look).
 
+    A report on some rows or on one repeat says nothing of the scale of the whole study, and counts only where there is
+    no other.
+
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
     """
+    request_of_part: dict[str, Any] | None = None
     with open_store(tracking_uri) as store:
         # The name is compared here: no quoting of MLflow's filter language takes every name.
         for run in store.runs(store.experiments(f"{_ROOT}/"), SUMMARIES):
             tags = run.tags
             if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
-                return {
+                request = {
                     "preset": tags[names.TAG_PRESET],
                     "overrides": json_object(tags.get(names.TAG_OVERRIDES)),
                     "seeds": integer(tags.get(names.TAG_FIRST_SEEDS) or tags.get(names.TAG_SEEDS)),
@@ -44,7 +49,12 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
                     "canary": tags.get(names.TAG_CANARY) == "true",
                     "tuned_from": tags.get(names.TAG_TUNED) or None,
                 }
-    return None
+                if names.TAG_ROWS not in tags and names.TAG_ONLY_SEED not in tags:
+                    return request
+                if names.TAG_ONLY_SEED in tags:
+                    request["seeds"] = None
+                request_of_part = request_of_part or request
+    return request_of_part
 
 
 def seeds_at_last_look(plan: Plan, tracking_uri: str) -> dict[str, int]:
@@ -59,6 +69,7 @@ def seeds_at_last_look(plan: Plan, tracking_uri: str) -> dict[str, int]:
     seeds: dict[str, int] = {}
     # Another first look or another end is another rule, with other looks.
     looks = {study.name: request.looks_of(study) for study in plan.studies}
+    parts = {study.name: part_tags(plan, study).get(names.TAG_ROWS) for study in plan.studies}
     experiment = names.experiment_name(request.preset.name, request.data_name)
     with open_store(tracking_uri) as store:
         for run in _summaries_of(plan, store.runs([experiment])):
@@ -66,6 +77,7 @@ def seeds_at_last_look(plan: Plan, tracking_uri: str) -> dict[str, int]:
             first, most = integer(run.tags.get(names.TAG_FIRST_SEEDS)), integer(run.tags.get(names.TAG_STOPPING))
             last = integer(run.tags.get(names.TAG_SEEDS))
             is_same_rule = bool(looks[study]) and (first, most) == (looks[study][0], request.stopping.max_seeds)
+            is_same_rule = is_same_rule and run.tags.get(names.TAG_ROWS) == parts[study]
             # The newest run comes first.
             if is_same_rule and last and study not in seeds:
                 seeds[study] = last

@@ -6,7 +6,7 @@ The defaults stay plain, `aggregation`; what differs from them follows: `aggrega
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLAIN_PRESET = "quick"
 _DIGITS = 6
 _BETWEEN = "--"
-_LIKE_WORDS = re.compile(rf"-({'|'.join(PRESETS)}|studies|\d+seeds?|canary|tuned|[0-9a-f]{{6}})$")
+_LIKE_WORDS = re.compile(rf"-({'|'.join(PRESETS)}|studies|rows|seed\d+|\d+seeds?|canary|tuned|[0-9a-f]{{6}})$")
 """The end of a study's name that reads like a word that is added to names here."""
 _LONGEST = 36
 """Longest list of studies' names in a file name, in characters; of a longer one it has the number of studies."""
@@ -54,7 +54,7 @@ class Destination:
 
 def report_stem(plan: Plan) -> str:
     """Return the name of the report on a plan."""
-    return _named([slug(study.name) for study in plan.studies], plan.request)
+    return _named([slug(study.name) for study in plan.studies], plan.request, plan.rows_by_study)
 
 
 def search_stem(plan: SearchPlan) -> str:
@@ -87,9 +87,12 @@ def foreign_comparison_stem(left: str, right: str, requests: Iterable[Any], matc
     return f"compare-{slug(left)}-{slug(right)}-{_short([list(map(repr, requests)), sorted(matched)])}"
 
 
-def _named(names: list[str], request: Request) -> str:
+def _named(names: list[str], request: Request, rows: Mapping[str, list[str]] | None = None) -> str:
+    """Return a name of studies or a search at a request; `rows` has the rows of each study that is not whole."""
     listed = _BETWEEN.join(names)
     digested = _digested(request)
+    if rows:
+        digested["rows"] = rows
     # A list that is too long is replaced by its length, and the digest tells such reports apart.
     if len(names) > 1 and len(listed) > _LONGEST:
         listed = f"{len(names)}-studies"
@@ -97,7 +100,7 @@ def _named(names: list[str], request: Request) -> str:
     elif any(_BETWEEN in name or _LIKE_WORDS.search(name) for name in names):
         # Such a study's report would have the name of another's at another scale.
         digested["studies"] = names
-    name_words = [listed, *_words(request)]
+    name_words = [listed, *(["rows"] if rows else []), *_words(request)]
     if digested:
         name_words.append(_short(digested))
     return "-".join(name_words)
@@ -110,6 +113,8 @@ def _words(request: Request) -> list[str]:
     if request.seeds is not None:
         noun = "seed" if request.seeds == 1 else "seeds"
         name_words.append(f"{request.seeds}{noun}")
+    if request.seed is not None:
+        name_words.append(f"seed{request.seed}")
     if request.canary:
         name_words.append("canary")
     if request.tuned is not None:

@@ -23,6 +23,7 @@ from reports.content.formatting import interval, number
 from reports.content.plan_words import (
     ELSEWHERE,
     data_words,
+    enumerated,
     epochs_words,
     file_words,
     network_titles,
@@ -212,28 +213,55 @@ def _at_chance(plan: Plan, results: Results) -> Iterator[str]:
 def scale_words(study: Study, plan: Plan) -> str:
     """Return a sentence on what the plan's preset and its overrides cut from a study, or nothing if that is nothing."""
     full_study, preset = study.whole, plan.request.preset
+    asked = _asked_words(study, plan)
     # Of networks that were trained elsewhere a study asks all that can be asked.
     if full_study is study or study.is_on_checkpoint:
-        return ""
+        return asked
+    # The preset's cut is that of the rows that were there to ask for.
+    study = study.before_rows or study
+    if full_study is study:
+        return asked
     cuts = []
     scale = full_study.scales.get(preset.name)
     if len(study.variants) < len(full_study.variants):
         cuts.append(f"{len(study.variants)} of {len(full_study.variants)} rows{_left_out(study)}")
     # Seeds that the user asks for win over those of the study, and these over the preset's.
     usual, actual = plan.request.seeds or full_study.seeds or preset.seeds, repeats_of(plan, study)
-    # More seeds than usual, where they are cheap, leave nothing out.
-    if actual < usual:
+    # More seeds than usual, where they are cheap, leave nothing out; a single one may be what was asked for.
+    if actual < usual and plan.request.seed is None:
         cuts.append(f"{_seeds(actual)} instead of {usual}")
     changes = scale.baseline if scale is not None else {}
     # A setting that the user gave is no cut of the preset's.
     cuts += _settings({key: value for key, value in changes.items() if key not in plan.request.settings})
     if not cuts:
-        return ""
+        return asked
     conditions = f"At preset {preset.name}"
     if len(study.variants) < len(full_study.at(preset.name).variants):
         settings = ", ".join(f"{key} = {value}" for key, value in plan.request.settings.items())
         conditions += f" and with {settings}, which leaves rows alike,"
-    return f"{conditions} only a part of this study is asked: {'; '.join(cuts)}."
+    return f"{asked} {conditions} only a part of this study is asked: {'; '.join(cuts)}.".strip()
+
+
+def _asked_words(study: Study, plan: Plan) -> str:
+    """Return sentences on what a user left out by asking for some rows, or for one repeat; nothing if nobody did."""
+    before, seed = study.before_rows, plan.request.seed
+    of_seed = ""
+    if seed is not None and not study.trains_nothing:
+        of_seed = f"Only the repeat with seed {seed} was asked for."
+    if before is None:
+        return of_seed
+    titles = short_titles(before)
+    for variant in study.variants:
+        titles.pop(variant.name)
+    left_out = [f"“{title}”" for title in titles.values()]
+    networks = [f"“{title}”" for name, title in network_titles(before).items() if name not in study.inspect]
+    if before.networks and networks:
+        left_out.append(f"all rows on {enumerated(networks)}")
+    words = (
+        f"Only {study.row_count} of the {before.row_count} rows of this study were asked for, with the reference. Left "
+        f"out: {'; '.join(left_out)}. Spreads, stars and verdicts are of the rows that are here."
+    )
+    return f"{words} {of_seed}".rstrip()
 
 
 def _left_out(study: Study) -> str:

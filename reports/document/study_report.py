@@ -202,8 +202,11 @@ def _effects(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]
         return
     result = summarize_factorial(study, summary)
     if result is None:
+        reason = "The overrides leave some of its combinations alike"
+        if study.before_rows is not None:
+            reason = "Some of its combinations were not asked for"
         yield Paragraph(
-            "The overrides leave some of its combinations alike, so that there are no effects of its factors to tell.",
+            f"{reason}, so that there are no effects of its factors to tell.",
             "No effects",
             "caveat",
         )

@@ -19,6 +19,7 @@ from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text
 from reports.content.formatting import number
 from reports.content.plan_words import (
     capitalized,
+    enumerated,
     looks_words,
     network_prefix,
     network_titles,
@@ -220,7 +221,19 @@ def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
         # Once per claim: the rows that are left out are the same on every network.
         if judged.left_out and name not in names:
             names.add(name)
-            yield Note(f"Not asked at this preset for “{name}”: {_listed(study, judged.left_out)}.")
+            if study.before_rows is not None and not judged.contrasts:
+                yield Note(
+                    f"“{name}” is not judged, as it needs rows that were not asked for: {_needed(study, judged)}."
+                )
+            else:
+                yield Note(f"Not asked at this preset for “{name}”: {_listed(study, judged.left_out)}.")
+
+
+def _needed(study: Study, judged: JudgedClaim) -> str:
+    """Return the titles of the rows that a claim needs and that are not here."""
+    titles = short_titles(study.whole)
+    here = {variant.name for variant in study.variants}
+    return enumerated([f"“{titles[name]}”" for name in judged.claim.variants if name not in here])
 
 
 def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:

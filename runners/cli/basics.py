@@ -7,8 +7,9 @@ import json
 import click
 
 from ablations.files.schema import foreign_study_schema, study_schema
+from runners.api.selection import Selection
 from runners.cli.options.groups import examples
-from runners.cli.options.selection import Selection, selection_options
+from runners.cli.options.selection import selection_options
 from runners.console.tables import study_overview
 from runners.console.terminal import console
 

@@ -16,13 +16,14 @@ from typing import Any
 import click
 
 from ablations.errors import AblationError, UnknownNameError
-from ablations.files.study_file import load_study
+from ablations.files.study_file import is_study_file, load_study, split_row
 from ablations.invocation import as_named, complete_invocation, suggested_command
 from ablations.planning.plan import Cell, Plan
-from ablations.registry import available_studies
+from ablations.registry import available_studies, split_name
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.cli.options.groups import examples
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
 from runners.provenance import Commit, project_commit
 from runners.state.failures import FailurePolicy
@@ -46,15 +47,15 @@ _DIGITS = 12
     )
 )
 @click.argument("name", metavar="STUDY/VARIANT")
-@click.option("--seed", type=click.IntRange(0), help="Only this repeat.")
+@click.option("--seed", "only_seed", type=click.IntRange(0), help="Only this repeat.")
 @selection_options("preset", "overrides", "seeds", "canary", "tuned", "tuned_from", "runs_dir", "plugins")
-def explain(selection: Selection, *, name: str, seed: int | None) -> None:
+def explain(selection: Selection, *, name: str, only_seed: int | None) -> None:
     """Why each repeat of a variant is reused, waiting, running, failed, missing or stale, and what differs.
 
     STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
     --set and --seeds, with those of the last run.
     """
-    study, variant = _split(name)
+    study, variant = split_name(name)
     previous = last_selection(selection.runs_dir)
     selection = as_last_time(replace(selection, studies=(study,)), previous)
     selection.load_plugins()
@@ -63,8 +64,8 @@ def explain(selection: Selection, *, name: str, seed: int | None) -> None:
     complete_invocation(studies=selection.studies)
     plan = find_plan(selection)
     cells = _find_cells(plan, name, study, variant)
-    if seed is not None:
-        cells = _of_seed(cells, seed)
+    if only_seed is not None:
+        cells = _of_seed(cells, only_seed)
     states = StateStore(selection.layout.state)
     explainer = Explainer(plan, states, History(selection.runs_dir))
     print_lines([f"{name} at {PlanRecord.of(plan).scale}"])
@@ -100,22 +101,13 @@ def _find_cells(plan: Plan, name: str, study: str, variant: str) -> list[Cell]:
     return matches
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Split a name into study and variant; the variant is empty if a study or a file is named."""
-    is_file = name.lower().endswith((".yaml", ".yml"))
-    # A file may follow folders, and a variant may follow a file: only the last slash separates a variant.
-    study, slash, variant = name.rpartition("/")
-    if is_file or not slash:
-        return name, ""
-    return study, variant
-
-
 def _file_of(study: str, last_studies: Sequence[str]) -> str:
     """Return the name of a registered study, or the file of the last run that defines a study of that name."""
     if study in available_studies():
         return study
-    for file in last_studies:
-        if Path(file).suffix.lower() in (".yaml", ".yml"):
+    for name in last_studies:
+        file, _ = split_row(name)
+        if is_study_file(file):
             # A file of the last run may be gone or broken; then it is not the one that is meant.
             with suppress(AblationError):
                 if load_study(Path(file)).name == study:

@@ -25,11 +25,12 @@ from ablations.spec.titles import model_title, placement_title
 from ablations.study import Study
 from reports.content.plan_words import network_titles
 from reports.content.published import published_contrast
+from runners.api.plans import find_plan
+from runners.api.selection import Selection
 from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import find_plan
+from runners.cli.options.selection import selection_options
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.estimates.forecast import Forecaster
@@ -45,6 +46,7 @@ _NAMED = 3
 @click.command(
     epilog=examples(
         "plan aggregation temperature --preset quick",
+        'plan "temperature/tau_*" --preset small',
         "plan my_study.yaml --set train.epochs=4 --seeds 5 --strict",
         "plan --all --preset small --calibrate --workers 2",
         "plan --all --preset small --max-hours 12 --trim",
@@ -73,7 +75,8 @@ def plan(
 ) -> None:
     """Trainings and evaluations after sharing, how long they take, and what a reviewer would object to.
 
-    Starts no training. How long it takes is known from earlier runs on this machine, or from --calibrate.
+    Starts no training. STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". How long it
+    takes is known from earlier runs on this machine, or from --calibrate.
     """
     plugins = selection.load_plugins()
     study_plan = find_plan(selection)
@@ -121,13 +124,14 @@ def likely_seeds_lines(study_plan: Plan, states: StateStore) -> Iterator[str]:
         claim = study.primary_claim
         if claim is None or study.trains_nothing:
             continue
-        contrasts = claim.contrasts_between([variant.name for variant in study.variants])
+        contrasts = study.contrasts_of(claim)
         for network, title in network_titles(study).items():
             name = f"{study.name}, {title}" if title else study.name
             spreads = [spread_of(study_plan, states, study, contrast, network) for contrast in contrasts]
             known = [spread for spread in spreads if spread is not None]
             if not contrasts:
-                lines.append(f"  {name}, “{claim.name}”: not asked at this preset")
+                reason = "at this preset" if study.before_rows is None else "with these rows"
+                lines.append(f"  {name}, “{claim.name}”: not asked {reason}")
             elif len(known) < len(contrasts):
                 without_spread.append(name)
             else:

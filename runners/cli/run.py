@@ -15,23 +15,21 @@ from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
 from ablations.planning.frozen_plan import FrozenPlan
 from ablations.planning.plan import Plan
+from runners.api.launching import PreparedRun
+from runners.api.plans import as_last_time, last_selection
+from runners.api.selection import Selection
 from runners.cli import outcome
 from runners.cli.options.frozen import FrozenOptions, frozen_options, tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_options, launch_options
 from runners.cli.options.report import ReportOptions, report_options
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import as_last_time, as_trimmed, find_plan, last_selection
+from runners.cli.options.selection import selection_options
 from runners.console.progress import Summary
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
-from runners.dispatch import prepare_workers
-from runners.estimates.forecast import Forecaster, HoursLeft
+from runners.estimates.forecast import HoursLeft
 from runners.launching import announce
-from runners.launching.rerun import begin_anew, only_failed, undone
-from runners.state.failures import patiently
-from runners.state.files import check_writable
-from runners.state.last_run import remember_run
+from runners.launching.rerun import only_failed
 from runners.state.nodes import StateStore
 from runners.upkeep.damages import damages_of
 
@@ -46,6 +44,8 @@ from runners.upkeep.damages import damages_of
         "run temperature --tuned",
         "run my_study.yaml --plugin my_strategies",
         "run temperature --force temperature/tau_30 --retries 5",
+        "run temperature/tau_1 my_study.yaml/wider",
+        'run "aggregation/tau_1: average" --seed 0',
         "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
         "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
         "run --all --preset small --max-hours 12 --trim",
@@ -76,6 +76,9 @@ def run(
 ) -> None:
     """Train and evaluate what is missing, track it in MLflow, and write the report.
 
+    STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". A row brings what it needs, and
+    the reference of its study.
+
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
@@ -83,41 +86,26 @@ def run(
     complete_invocation(**selection.as_options())
     _check_until_decided(selection, budget, options, forced)
     began = time.monotonic()
-    runs_dir = selection.runs_dir
-    dispatch = options.dispatch_settings(runs_dir)
-    # Workers begin to import torch while the plan is still being made.
-    prepare_workers(dispatch)
-    plugins = selection.load_plugins()
-    plan, states = find_plan(selection), StateStore(selection.layout.state)
-    forecaster = Forecaster(runs_dir, dispatch)
+    prepared = PreparedRun.of(selection, options.launch_settings(options.dispatch_settings(selection.runs_dir), ()))
     if budget.max_hours is not None:
-        # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
-        unfinished = undone(plan, forced, states)
-        announce.time_networks(unfinished, forecaster, plugins)
-        trimmed = announce.fit(unfinished, forecaster, hours=budget.max_hours, may_trim=budget.trim)
-        if trimmed is not unfinished:
-            # Suggested commands and the record of the run then repeat the trimmed plan.
-            selection = as_trimmed(selection, trimmed)
-            complete_invocation(studies=selection.studies, all_studies=False, seeds=selection.seeds)
-            plan = find_plan(selection)
-    if forced:
-        plan = begin_anew(plan, forced, states)
+        prepared = prepared.within(budget.max_hours, forced, may_trim=budget.trim)
+    prepared = prepared.with_forced(forced)
+    plan, selection, forecaster = prepared.plan, prepared.selection, prepared.forecaster
     console().print(plan_overview(plan))
     announce.tell_lints(plan, forecaster)
     frozen_plans = frozen.plans(plan, selection)
     tell_frozen(plan, frozen_plans)
-    retrying = partial(patiently, policy=options.policy, tell=partial(console().print, markup=False))
-    retrying(partial(check_writable, runs_dir))
-    # Written before the launch, so that `status`, `retry` and `report` know the run even if it is killed.
-    retrying(partial(remember_run, runs_dir, selection.studies, selection.as_options()))
-    launch = partial(_launched, selection=selection, options=options, forecaster=forecaster, plugins=plugins)
-    summaries = [launch(plan, plan)]
+    prepared.remember()
+    launch = partial(_launched, options=options)
+    summaries = [launch(prepared, plan)]
     if selection.until_decided and not summaries[0].interrupted:
         # It imports what reports need, which takes as long as many a launch.
         from runners.cli.until_decided import add_seeds
 
         hours = HoursLeft(budget.max_hours, began, forecaster)
-        plan, further = add_seeds(plan, summaries[0], selection, lambda next_plan: launch(next_plan, next_plan), hours)
+        plan, further = add_seeds(
+            plan, summaries[0], selection, lambda next_plan: launch(replace(prepared, plan=next_plan), next_plan), hours
+        )
         summaries += further
     _report_and_leave(plan, summaries, selection, report, options, frozen=frozen_plans)
 
@@ -133,24 +121,21 @@ def retry(selection: Selection, report: ReportOptions, frozen: FrozenOptions, op
     Without --preset, --set and --seeds, with those of the last run.
     """
     runs_dir = selection.runs_dir
-    dispatch = options.dispatch_settings(runs_dir)
-    # Workers begin to import torch while the plan is still being made.
-    prepare_workers(dispatch)
     selection = as_last_time(frozen.completed(selection), last_selection(runs_dir))
     complete_invocation(**selection.as_options())
-    plugins = selection.load_plugins()
-    plan = find_plan(selection)
+    # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
+    prepared = PreparedRun.of(
+        selection, replace(options, again=True).launch_settings(options.dispatch_settings(runs_dir), ())
+    )
+    plan = prepared.plan
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
     failed = only_failed(plan, StateStore(selection.layout.state))
     if not failed.missing:
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    forecaster = Forecaster(runs_dir, dispatch)
-    # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
-    options = replace(options, again=True)
     frozen_plans = frozen.plans(plan, selection)
-    summary = _launched(failed, plan, selection=selection, options=options, forecaster=forecaster, plugins=plugins)
+    summary = _launched(prepared, failed, options=options)
     if selection.until_decided and not summary.interrupted:
         print_lines([f"To go on until the primary claims are decided: {suggested_command('run')}"])
     _report_and_leave(plan, [summary], selection, report, options, frozen=frozen_plans)
@@ -180,32 +165,10 @@ def _check_until_decided(
         )
 
 
-def _launched(
-    plan: Plan,
-    whole: Plan,
-    *,
-    selection: Selection,
-    options: LaunchOptions,
-    forecaster: Forecaster,
-    plugins: tuple[str, ...],
-) -> Summary:
-    """Launch a plan, print how it ended, and return its summary.
-
-    Args:
-        plan: The nodes to run: the whole plan, or a part of it.
-        whole: The plan that is reported.
-        selection: The runs folder and the tracking store.
-        options: How it is launched, and whether it is tracked now.
-        forecaster: Estimates it, for its dispatcher, and learns from it.
-        plugins: Modules that workers import first.
-    """
-    # A launch needs mlflow, which `run --help` shall not wait for.
-    from runners.launching import session
-
-    uri = selection.tracking_uri
-    settings = options.launch_settings(forecaster.dispatch, plugins)
-    summary = session.launch(plan, whole, selection.runs_dir, None if options.offline else uri, settings, forecaster)
-    outcome.tell(summary, uri)
+def _launched(prepared: PreparedRun, plan: Plan, *, options: LaunchOptions) -> Summary:
+    """Launch a plan of a run, the whole or a part, print how it ended, and return its summary."""
+    summary = prepared.launch(plan, offline=options.offline)
+    outcome.tell(summary, prepared.selection.tracking_uri)
     return summary
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 from rich.live import Live
 
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.cli.options.groups import examples
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import console, print_lines
 from runners.state.launches import History, PlanRecord
 from runners.state.nodes import StateStore
@@ -22,7 +23,11 @@ from runners.upkeep.status import Overview, as_json, look, plain, render
 _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
 
 
-@click.command(epilog=examples("status", "status --watch", "status temperature my_study.yaml --preset small --json"))
+@click.command(
+    epilog=examples(
+        "status", "status --watch", "status temperature/tau_1", "status temperature my_study.yaml --preset small --json"
+    )
+)
 @selection_options()
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
 @click.option(

@@ -13,11 +13,12 @@ from rich.text import Text
 from ablations import vocabulary as names
 from ablations.planning.optimisation_plans import OptimisationPlan, SearchPlan, make_search_plan, make_tuning_plan
 from ablations.planning.search import get_search
+from runners.api.selection import Selection
 from runners.cli import outcome
 from runners.cli.options.groups import UNSYNCED, examples
 from runners.cli.options.launch import LaunchOptions, launch_options
 from runners.cli.options.report import ReportOptions, report_options
-from runners.cli.options.selection import Selection, selection_options
+from runners.cli.options.selection import selection_options
 from runners.console.tables import data_remarks, shown
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers

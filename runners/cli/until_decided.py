@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from ablations.errors import BudgetError, ReportError
 from ablations.planning.plan import Plan
-from runners.cli.options.selection import Selection
-from runners.cli.plans import find_plan
+from runners.api.plans import find_plan
+from runners.api.selection import Selection
 from runners.console.progress import Summary
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines

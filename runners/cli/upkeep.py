@@ -16,9 +16,10 @@ from ablations.invocation import suggested_command
 from ablations.planning.request import make_request
 from ablations.registry import find_studies
 from ablations.stores.addresses import shown, sqlite_address, sqlite_file
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.cli.options.groups import UNSYNCED, examples
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import console, print_lines
 from runners.state.launches import History
 from runners.state.nodes import StateStore

@@ -18,6 +18,7 @@ from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title
+from ablations.study import Study
 
 _MOST_ALIKE = 3
 """The most lints of one kind in one study that are shown."""
@@ -52,6 +53,7 @@ def plan_overview(plan: Plan) -> RenderableType:
     if plan.left_out:
         blocks.append(Text(f"Left out, as nothing reads what they vary: {', '.join(plan.left_out)}."))
     blocks += map(Text, (*network_remarks(plan), *data_remarks(plan), *static_remarks(plan)))
+    blocks += [Text(_rows_asked(study)) for study in plan.studies if study.before_rows is not None]
     if plan.canaries:
         blocks.append(Text(_canary(plan)))
     if plan.tuned:
@@ -211,6 +213,16 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
         len(evaluations),
         len(evaluations & plan.done),
     )
+
+
+def _rows_asked(study: Study) -> str:
+    """Return a sentence on the rows of a study of which some were asked for."""
+    assert study.before_rows is not None
+    names = [variant.name for variant in study.variants if variant.name != study.reference]
+    listed = ", ".join([*names, f"{study.reference} (the reference)"])
+    if study.networks:
+        listed += f"; on {', '.join(study.inspect)}"
+    return f"Rows of {study.name}, {study.row_count} of {study.before_rows.row_count}: {listed}."
 
 
 def _canary(plan: Plan) -> str:

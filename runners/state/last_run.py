@@ -30,6 +30,7 @@ class _LastRun(TypedDict):
     preset: NotRequired[str | None]
     overrides: NotRequired[list[str]]
     seeds: NotRequired[Count | None]
+    seed: NotRequired[Count | None]
     canary: NotRequired[bool]
     tuned: NotRequired[bool]
     tuned_from: NotRequired[str | None]

@@ -62,6 +62,8 @@ class PlanRecord:
         seeds: Repeats per variant, or `None` if the request leaves the number to the preset.
         cells: Canaries and the costs of networks are among them.
         tuned: True if variants were trained with the settings that they had been tuned to.
+        rows: By study, the keys of the rows that were asked for; a study that is not among them is whole.
+        seed: The one repeat that was asked for, or `None`.
     """
 
     preset: str
@@ -72,6 +74,8 @@ class PlanRecord:
     cells: tuple[Cell, ...]
     nodes: Mapping[str, PlannedNode]
     tuned: bool = False
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seed: int | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
@@ -89,12 +93,23 @@ class PlanRecord:
             cells=plan.all_cells,
             nodes=nodes,
             tuned=request.tuned is not None,
+            rows={name: tuple(keys) for name, keys in plan.rows_by_study.items()},
+            seed=request.seed,
         )
 
     @property
     def studies(self) -> tuple[str, ...]:
         """The studies, in the order of their cells."""
         return tuple(dict.fromkeys(cell.study for cell in self.cells))
+
+    @property
+    def subject(self) -> str:
+        """The studies for people, those of which some rows were asked for with the number of these."""
+        phrases: list[str] = []
+        for study in self.studies:
+            rows = self.rows.get(study)
+            phrases.append(study if rows is None else f"{study} ({len(rows)} row{'s' if len(rows) > 1 else ''})")
+        return ", ".join(phrases)
 
     @property
     def scale(self) -> str:
@@ -104,6 +119,8 @@ class PlanRecord:
             options.append(f"--set {key}={value}")
         if self.seeds is not None:
             options.append(f"--seeds {self.seeds}")
+        if self.seed is not None:
+            options.append(f"--seed {self.seed}")
         if self.canary:
             options.append("--canary")
         if self.tuned:
@@ -148,6 +165,10 @@ class PlanRecord:
         if self.tuned:
             # The digest of a plan without tuning stays that of earlier versions, which had no such entry.
             content["tuned"] = True
+        if self.rows:
+            content["rows"] = {study: list(keys) for study, keys in self.rows.items()}
+        if self.seed is not None:
+            content["seed"] = self.seed
         return content
 
     @classmethod
@@ -160,7 +181,9 @@ class PlanRecord:
         cells = tuple(Cell(*cell) for cell in content["cells"])
         nodes = {key: PlannedNode(*fields) for key, *fields in content["nodes"]}
         scale = {name: content[name] for name in _SCALE}
-        return cls(**scale, cells=cells, nodes=nodes, tuned=bool(content.get("tuned", False)))
+        rows = {study: tuple(keys) for study, keys in content.get("rows", {}).items()}
+        tuned, seed = bool(content.get("tuned", False)), content.get("seed")
+        return cls(**scale, cells=cells, nodes=nodes, tuned=tuned, rows=rows, seed=seed)
 
 
 # The fields that a file has as they are; nodes and cells have a form of their own there.
@@ -403,6 +426,8 @@ class _PlanFile(TypedDict):
     canary: bool
     spec_version: Count
     tuned: NotRequired[bool]
+    rows: NotRequired[dict[str, list[str]]]
+    seed: NotRequired[Count]
     cells: list[tuple[str, str, str, Count, Name]]
     nodes: list[tuple[Name, str, str, Annotated[str, Field(pattern=r"^[\w.-]{0,128}$")]]]
 

@@ -14,6 +14,7 @@ from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.launches import Record
 from ablations.planning.plan import Plan
+from ablations.planning.plan_data import part_tags
 from ablations.protocol.looks import Look
 from ablations.spec.fingerprint import canonical_json
 from ablations.study import Study
@@ -23,9 +24,6 @@ from runners.tracking.experiment import FINISHED
 from runners.tracking.node_tags import spec_params
 from runners.tracking.store import reason
 from runners.tracking.tracker import Tracker
-
-_LONGEST_TAG = 5000
-"""Characters of a tag that every store of MLflow accepts."""
 
 
 def write_study_summary(
@@ -68,7 +66,7 @@ def write_study_summary(
         links, differing = Links(tracker.experiment_id), _differing(plan, study)
         children = []
         for variant in variants:
-            note = variant_note(study, links, run_id, variant, _LONGEST_TAG)
+            note = variant_note(study, links, run_id, variant, names.LONGEST_TAG)
             params = _variant_params(study, variant, differing)
             children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
         for file in files:
@@ -76,7 +74,7 @@ def write_study_summary(
         tracker.set_status(run, FINISHED)
         report_files = [f"{names.REPORT_FOLDER}/{file.name}" for file in files]
         note = study_note(
-            study, links, run_id, children, files=report_files, verdicts=verdicts or {}, longest=_LONGEST_TAG
+            study, links, run_id, children, files=report_files, verdicts=verdicts or {}, longest=names.LONGEST_TAG
         )
         tracker.client.set_tag(run_id, names.TAG_NOTE, note)
         # Last: a failure before leaves two summaries, never none.
@@ -99,6 +97,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
         names.study_tag(study.name): "summary",
         **tracker.common_tags(),
     }
+    tags |= part_tags(plan, study)
     looks = plan.request.looks_of(study)
     if plan.request.stopping is not None and looks:
         tags[names.TAG_STOPPING] = str(plan.request.stopping.max_seeds)
@@ -113,7 +112,7 @@ def _newest(records: Sequence[Mapping[str, Any]]) -> str:
     # From the oldest on, one is left out after another until the text fits.
     for first in range(len(records)):
         text = canonical_json(records[first:])
-        if len(text) <= _LONGEST_TAG:
+        if len(text) <= names.LONGEST_TAG:
             return text
     return "[]"
 
@@ -182,7 +181,7 @@ def _variant_params(study: Study, record: SummaryRow, differing: Mapping[str, Ma
 
 
 def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
-    """Return the ids of earlier summary runs of the same study, overrides and preset, and of their children."""
+    """Return the ids of earlier summary runs of the same study, rows, overrides and preset, and of their children."""
     keys = (names.TAG_STUDY_NAME, names.TAG_PRESET)
     # A value with a quote cannot be part of a query; the comparison below finds its runs all the same.
     clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in keys if "'" not in tags[key]]
@@ -197,7 +196,10 @@ def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
         if names.TAG_PARENT in run_tags:
             parents[run_id] = run_tags[names.TAG_PARENT]
         is_tuned = names.TAG_TUNED in run_tags
-        if _agree(run_tags, tags, keys_of_summary) and is_tuned == (names.TAG_TUNED in tags):
+        # A report on some rows stands beside that on the whole study.
+        is_same_part = all(run_tags.get(key) == tags.get(key) for key in (names.TAG_ROWS, names.TAG_ONLY_SEED))
+        is_same = is_same_part and is_tuned == (names.TAG_TUNED in tags)
+        if is_same and _agree(run_tags, tags, keys_of_summary):
             summaries.append(run_id)
     return [*summaries, *(run_id for run_id, parent in parents.items() if parent in summaries)]
 

@@ -110,7 +110,7 @@ def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
     of launches is not known, the nodes of each of them are needed.
     """
     plans: list[tuple[LaunchRecord, PlanRecord]] = []
-    latest: dict[tuple[str, str], float] = {}
+    latest: dict[tuple[str, str, tuple[str, ...]], float] = {}
     for record in history.launches:
         plan = history.plan(record)
         if plan is None:
@@ -119,7 +119,8 @@ def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
         turn = history.turn(record)
         if turn.is_exact:
             for study in plan.studies:
-                latest[study, plan.scale] = max(turn.number, latest.get((study, plan.scale), 0))
+                key = _asked(plan, study)
+                latest[key] = max(turn.number, latest.get(key, 0))
     needed: set[str] = set()
     for record, plan in plans:
         # A tuning or a search has no cells. Tuned values rest on it, and it may be continued.
@@ -128,9 +129,14 @@ def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
         number = history.turn(record).number
         for study in plan.studies:
             # A number that is not exact is an upper bound: a launch below the latest one was followed all the same.
-            if study not in forgotten and number >= latest.get((study, plan.scale), 0):
+            if study not in forgotten and number >= latest.get(_asked(plan, study), 0):
                 needed |= plan.of_study(study)
     return needed
+
+
+def _asked(plan: PlanRecord, study: str) -> tuple[str, str, tuple[str, ...]]:
+    # A launch of some rows does not follow one of the whole study, whose other rows are still needed.
+    return study, plan.scale, plan.rows.get(study, ())
 
 
 @dataclass(frozen=True)

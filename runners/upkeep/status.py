@@ -117,6 +117,7 @@ def as_json(overview: Overview, states: StateStore) -> dict[str, Any]:
     return {
         "asked": overview.plan.scale,
         "studies": list(overview.plan.studies),
+        "rows": {study: list(keys) for study, keys in overview.plan.rows.items()},
         "launches": [_launch_as_json(record) for record in overview.launches],
         "counts": dict(_statuses(overview.planned)),
         "unsynced": sum(overview.unsynced.values()),
@@ -164,7 +165,7 @@ def _statuses(nodes: Sequence[NodeStatus]) -> Counter[str]:
 
 
 def _headline(overview: Overview) -> str:
-    items = [f"{', '.join(overview.plan.studies)} at {overview.plan.scale}"]
+    items = [f"{overview.plan.subject} at {overview.plan.scale}"]
     if not overview.launches:
         return f"{items[0]} · no launch goes on"
     for record in overview.launches:

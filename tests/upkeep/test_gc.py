@@ -6,11 +6,14 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ablations.planning.plan import make_plan
 from runners.launching.rerun import begin_anew
+from runners.state.launches import PlanRecord
 from tests.command_line import Invoke
 from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder
 
@@ -246,3 +249,15 @@ def test_a_file_being_written_is_not_torn_because_the_clock_here_is_ahead_of_the
     monkeypatch.setattr("runners.upkeep.garbage.time.time", lambda: now + 86400)
     assert invoke("gc", "--yes")[0] == 0
     assert young.exists()
+
+
+def test_a_launch_of_some_rows_leaves_what_the_whole_study_needs(folder: Folder, invoke: Invoke) -> None:
+    whole = folder.plan(train__epochs=2)
+    folder.launch(whole)
+    folder.finish(whole, "calm", "averaged", "wide")
+    some = make_plan(whole.studies, replace(whole.request, rows={"tiny": ("averaged",)}))
+    assert {cell.variant for cell in some.cells} == {"calm", "averaged"}
+    folder.launch(some, "second")
+    assert PlanRecord.of(some) == folder.history.plan(folder.history.launches[0])
+    assert invoke("gc") == (0, "There is nothing to remove.\n")
+    assert folder.state(whole, "wide").weights_file.exists()

@@ -13,8 +13,8 @@ from ablations.errors import StudyError
 from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, read_frozen
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
+from runners.api.selection import Selection
 from runners.cli.options.groups import grouped
-from runners.cli.options.selection import Selection
 from runners.console.terminal import print_lines
 
 
@@ -44,6 +44,7 @@ class FrozenOptions:
         if not selection.is_scaled:
             overrides = tuple(f"{key}={json.dumps(value)}" for key, value in request["overrides"].items())
             selection = replace(selection, preset=request["preset"], overrides=overrides, seeds=request["seeds"])
+            selection = replace(selection, seed=request.get("seed"))
             selection = replace(selection, canary=selection.canary or request["canary"])
             selection = replace(selection, tuned=selection.tuned or request["tuned"] is not None)
             if "stopping" in request and not selection.until_decided:

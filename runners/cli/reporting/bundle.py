@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from reports.render import parse_formats
+from runners.api.selection import Selection
 from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import GivenPath, examples, grouped
 from runners.cli.options.report import ALL_FORMATS
-from runners.cli.options.selection import Selection, selection_options
+from runners.cli.options.selection import selection_options
 from runners.state.layout import RunsFolder
 
 _ENDING = ".zip"

@@ -10,10 +10,11 @@ import click
 
 from ablations.errors import OptionError
 from ablations.planning.request import Request, make_request
+from runners.api.selection import Selection
 from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.groups import Option, examples, grouped
 from runners.cli.options.report import ReportOptions, print_files, report_options
-from runners.cli.options.selection import SELECTION_OPTIONS, Selection, selection_options
+from runners.cli.options.selection import SELECTION_OPTIONS, selection_options
 from runners.console.terminal import console
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ablations.vocabulary import slug
 from reports.content.file_names import Destination
 from reports.render import FORMATS
+from runners.api.maker import running_code
 from runners.cli.options.report import ReportOptions, print_files
-from runners.cli.reporting.maker import running_code
 from runners.console.terminal import console
 from runners.importing import without_collection
 

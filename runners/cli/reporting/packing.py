@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runners.api.maker import running_code
+from runners.api.reporting import with_protocol
+from runners.api.selection import Selection
 from runners.cli.options.frozen import FrozenOptions
-from runners.cli.options.selection import Selection
-from runners.cli.reporting.maker import running_code
 from runners.cli.reporting.scale import as_reported
-from runners.cli.reporting.write_report import with_protocol
 from runners.console.terminal import print_lines
 from runners.importing import without_collection
 

@@ -9,12 +9,13 @@ import click
 from ablations.errors import OptionError
 from reports.content.file_names import Destination
 from reports.render import FORMATS
+from runners.api.maker import running_code
+from runners.api.selection import Selection
 from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import examples
 from runners.cli.options.report import ReportOptions, print_files, report_options
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.reporting.maker import running_code
+from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
 from runners.upkeep.damages import damages_of
 
@@ -23,6 +24,7 @@ from runners.upkeep.damages import damages_of
     epilog=examples(
         "report aggregation --format pdf,html,tex",
         "report temperature --preset small",
+        'report "temperature/tau_*"',
         "report paper.zip --format html",
         "report --results results.csv --reference baseline",
         "report my_study.yaml --results mlflow:http://127.0.0.1:5000/my-runs --metric accuracy",

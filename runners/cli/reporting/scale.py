@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ablations.invocation import complete_invocation
 from ablations.planning.plan import Plan
-from ablations.registry import study_name
-from runners.cli.options.selection import Selection
-from runners.cli.plans import as_last_time, find_plan, last_selection
+from ablations.registry import split_name, study_name
+from runners.api.plans import as_last_time, find_plan, last_selection
+from runners.api.selection import Selection
 from runners.importing import without_collection
 from runners.tracking import prepare_store
 
@@ -28,7 +28,7 @@ def as_reported(selection: Selection) -> tuple[Selection, Plan]:
     runs_dir, uri, is_scaled = selection.runs_dir, selection.tracking_uri, selection.is_scaled
     previous = last_selection(runs_dir)
     # Studies of the last run without a preset mean that run; other studies mean their own newest report.
-    is_last_run = not selection.all_studies and set(selection.studies) <= set(previous.studies)
+    is_last_run = not selection.all_studies and _without_rows(selection) <= _without_rows(previous)
     if is_last_run:
         selection = as_last_time(selection, previous)
     selection.load_plugins()
@@ -45,6 +45,10 @@ def as_reported(selection: Selection) -> tuple[Selection, Plan]:
     return selection, plan
 
 
+def _without_rows(selection: Selection) -> set[str]:
+    return {split_name(name)[0] for name in selection.studies}
+
+
 def _as_last_looked_at(plan: Plan, selection: Selection) -> Plan:
     """Return a plan with a stopping rule with the seeds that its studies had in their last report under that rule."""
     seeds = seeds_at_last_look(plan, selection.tracking_uri)
@@ -55,7 +59,7 @@ def as_last_report(selection: Selection) -> Selection:
     """Return a selection at the scale of the newest tracked summary of its first study, if there is one."""
     if not selection.studies:
         return selection
-    tracked = latest_request(study_name(selection.studies[0]), selection.tracking_uri)
+    tracked = latest_request(study_name(split_name(selection.studies[0])[0]), selection.tracking_uri)
     if tracked is None:
         return selection
     # As JSON, which the parser of `--set` reads back as the same value and type.

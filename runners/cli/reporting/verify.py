@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from ablations.visible import visible
+from runners.api.maker import running_code
+from runners.api.selection import Selection
 from runners.cli.options.groups import examples
-from runners.cli.options.selection import Selection, selection_options
-from runners.cli.reporting.maker import running_code
+from runners.cli.options.selection import selection_options
 from runners.cli.reporting.options import RetrainOptions, retrain_options
 from runners.console.terminal import print_lines
 

@@ -177,11 +177,11 @@ def test_the_command_line_is_loud_too(
 ) -> None:
     plan = _plan()
     told: list[dict[str, str]] = []
-    monkeypatch.setattr(write_report, "collect", lambda plan, uri: _results(plan, APART))
-    monkeypatch.setattr(write_report, "make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
+    monkeypatch.setattr("runners.api.reporting.collect", lambda plan, uri: _results(plan, APART))
+    monkeypatch.setattr("runners.api.reporting.make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
     monkeypatch.setattr("runners.launching.session.make_tracker", lambda *args, **more: None)
     monkeypatch.setattr(
-        "runners.cli.reporting.write_report.write_study_summary", lambda *args, **more: told.append(more["verdicts"])
+        "runners.api.reporting.write_study_summary", lambda *args, **more: told.append(more["verdicts"])
     )
     write_report.write_report(plan, tmp_path, "", ReportOptions("pdf", None))
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out

@@ -27,8 +27,9 @@ def _stem(studies: Sequence[str], preset: str = "quick", **more: Any) -> str:
     return _stem_of(studies, _request(preset, **more))
 
 
-def _stem_of(studies: Sequence[str], request: Request) -> str:
-    plan: Any = SimpleNamespace(studies=[SimpleNamespace(name=name) for name in studies], request=request)
+def _stem_of(studies: Sequence[str], request: Request, rows: Mapping[str, list[str]] | None = None) -> str:
+    named = [SimpleNamespace(name=name) for name in studies]
+    plan: Any = SimpleNamespace(studies=named, request=request, rows_by_study=rows or {})
     return report_stem(plan)
 
 
@@ -39,6 +40,7 @@ def _stem_of(studies: Sequence[str], request: Request) -> str:
         (["aggregation"], "small", {}, "aggregation-small"),
         (["aggregation"], "quick", {"seeds": 9}, "aggregation-9seeds"),
         (["aggregation"], "quick", {"seeds": 1, "canary": True}, "aggregation-1seed-canary"),
+        (["aggregation"], "smoke", {"seed": 0}, "aggregation-smoke-seed0"),
         (["aggregation", "temperature"], "small", {}, "aggregation--temperature-small"),
     ],
 )
@@ -56,6 +58,8 @@ def test_two_requests_never_share_a_name() -> None:
         ["a-small"],
         ["a-9seeds"],
         ["a-canary"],
+        ["a-rows"],
+        ["a-seed0"],
         ["3-studies"],
         [f"a_long_name_of_study_{n}" for n in range(3)],
         [f"a_long_name_of_study_{n}" for n in range(1, 4)],
@@ -71,7 +75,10 @@ def test_two_requests_never_share_a_name() -> None:
     )
     scales = itertools.product(("quick", "small"), (None, 9), (False, True), overrides)
     requests = [_request(preset, seeds=seeds, canary=canary, overrides=c) for preset, seeds, canary, c in scales]
+    requests += [_request(seed=0), _request(seed=1)]
     stems = [slug(_stem_of(names, request)) for names, request in itertools.product(studies, requests)]
+    parts: tuple[dict[str, list[str]], ...] = ({"a": ["x"]}, {"a": ["x", "y"]}, {"a": ["x"], "b": ["x"]}, {"b": ["x"]})
+    stems += [slug(_stem_of(["a", "b"], request, rows)) for rows, request in itertools.product(parts, requests)]
     assert len(set(stems)) == len(stems)
     assert len({stem.lower() for stem in stems}) == len(stems)
     assert all(len(stem) < 80 for stem in stems)
@@ -117,3 +124,9 @@ def test_output_is_a_folder_that_is_there_or_a_file(tmp_path: Path) -> None:
     assert Destination.of(tmp_path / "mine.pdf", Path("elsewhere"), formats) == Destination(tmp_path, "mine")
     assert Destination.of(tmp_path / "v1.2", Path("elsewhere"), formats) == Destination(tmp_path, "v1.2")
     assert Destination.of(Path("mine"), tmp_path, formats) == Destination(Path("."), "mine")
+
+
+def test_a_report_on_some_rows_says_so_in_its_name() -> None:
+    assert _stem_of(["aggregation"], _request("smoke"), {"aggregation": ["average"]}).startswith(
+        "aggregation-rows-smoke-"
+    )

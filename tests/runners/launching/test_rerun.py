@@ -14,8 +14,8 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.cli.options.selection import Selection
-from runners.cli.plans import as_last_time, last_selection
+from runners.api.plans import as_last_time, last_selection
+from runners.api.selection import Selection
 from runners.launching.rerun import begin_anew, only_failed
 from runners.processes import Process
 from runners.provenance import Commit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention
 from ablations.summary_rows import SummaryRow
+from reports.collect.summary_runs import latest_request
 from runners.provenance import Commit
 from runners.state.attempts import Attempt, attempt_file, attempts_folder
 from runners.state.files import write_json
@@ -235,6 +236,29 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
             "train.temperature.start": "30.0",
         },
     }
+
+
+def test_a_summary_of_some_rows_stands_beside_that_of_the_whole_study(tracker: Tracker) -> None:
+    request = Request(get_preset("smoke"))
+    study = get_study("temperature", request.base())
+    whole = make_plan([study], request)
+    some = make_plan([study], replace(request, rows={"temperature": ("tau_1",)}))
+    others = make_plan([study], replace(request, rows={"temperature": ("tau_5",)}))
+    one_seed = make_plan([study], replace(request, seed=1))
+    plans = (whole, some, others, one_seed)
+    for _ in range(2):
+        run_ids = {write_study_summary(tracker, plan, plan.studies[0], [], []) for plan in plans}
+    runs = tracker.search(f"tags.`{names.TAG_STUDY_NAME}` = 'temperature'")
+    tags = {run.info.run_id: run.data.tags for run in runs}
+    # Each took the place of its own earlier one alone.
+    assert tags.keys() == run_ids
+    rows = sorted(str(each.get(names.TAG_ROWS)) for each in tags.values())
+    assert rows == ["None", "None", '["tau_1","tau_30"]', '["tau_5","tau_30"]']
+    assert sorted(str(each.get(names.TAG_ONLY_SEED)) for each in tags.values()) == ["1", "None", "None", "None"]
+    # What a later report on the study takes its scale from is that of the whole study, though others are newer.
+    found = latest_request("temperature", tracker.uri)
+    assert found is not None
+    assert found["seeds"] == 2
 
 
 def test_a_server_that_does_not_answer_is_an_error_within_seconds() -> None:

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import AblationError
-from ablations.planning.plan import Plan, make_plan
-from ablations.registry import available_studies
-from runners.cli.options.selection import Selection
+from ablations.planning.plan import Plan
+from ablations.registry import available_studies, split_name, study_name
+from runners.api.selection import Selection
 from runners.state.last_run import last_run
 from runners.state.nodes import StateStore
 
 
 def find_plan(selection: Selection) -> Plan:
-    """Return the plan of the selected studies, with the nodes that are measured in the runs folder marked as done."""
-    request = selection.request()
-    plan = make_plan(selection.find_studies(request), request)
+    """Return the plan of the selected studies and rows, with the nodes that are measured in the runs folder done."""
+    plan = selection.plan()
     measured = StateStore(selection.layout.state).done(node.fingerprint for node in plan.nodes)
     return replace(plan, done=measured)
 
@@ -46,7 +45,8 @@ def as_last_time(selection: Selection, previous: Selection) -> Selection:
     completed = replace(selection, plugins=tuple(dict.fromkeys([*selection.plugins, *previous.plugins])))
     # A present preset with earlier overrides would make a plan that the user never meant.
     if not selection.is_scaled:
-        completed = replace(completed, preset=previous.preset, overrides=previous.overrides, seeds=previous.seeds)
+        completed = replace(completed, preset=previous.preset, overrides=previous.overrides)
+        completed = replace(completed, seeds=previous.seeds, seed=previous.seed)
         completed = replace(completed, canary=selection.canary or previous.canary)
         if not selection.until_decided:
             completed = replace(completed, until_decided=previous.until_decided, max_seeds=previous.max_seeds)
@@ -66,6 +66,7 @@ def as_trimmed(selection: Selection, trimmed: Plan) -> Selection:
     names = list(selection.studies)
     if selection.all_studies:
         names += available_studies()
-    # Trimming leaves out the studies that were named last, so the first names are those of the plan.
-    studies = tuple(dict.fromkeys(names))[: len(trimmed.studies)]
+    remaining = {study.name for study in trimmed.studies}
+    # Several names may be of rows of one study.
+    studies = tuple(name for name in dict.fromkeys(names) if study_name(split_name(name)[0]) in remaining)
     return replace(selection, studies=studies, all_studies=False, seeds=trimmed.request.seeds)
