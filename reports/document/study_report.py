@@ -26,8 +26,10 @@ from reports.content.plan_words import (
 from reports.document import prose
 from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
+from reports.document.findings import findings
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
+from reports.figures.claims import claims_figure
 from reports.figures.effects import effects_figure
 from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
@@ -111,30 +113,38 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     warning = canary_warning(canaries)
     if warning is not None:
         yield warning
-    facts = list(prose.run_facts(plan, results))
+    leads = schedule.leads(plan, results)
+    yield from findings(plan, claims, leads)
+    facts = list(prose.scale_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
-    looks = looks_words(plan)
-    if looks:
-        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
     facts += protocol_facts(plan, results)
-    facts += launch_facts(results)
-    if results.computing.runs:
-        facts.append(("Computing", computing_fact(results.computing)))
     if canaries:
         facts.append(("Canaries", canary_facts(canaries)))
-    if plan.trials:
-        facts.append(("Tuning", tuning_fact(plan)))
-    leads = schedule.leads(plan, results)
-    if leads:
-        facts.append(("Dynamic against static", schedule.lead_fact(leads)))
     yield Facts(tuple(facts))
+    figure = claims_figure(plan, claims)
+    if figure is not None:
+        yield figure
     yield from deviation_blocks(plan, results)
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
     for sentence in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
         if sentence:
             yield Paragraph(sentence, "Schedule", "caveat")
+
+
+def _facts(plan: Plan, results: Results) -> Facts:
+    """Return what a reader of page 1 need not know, and one who checks the report may ask."""
+    facts = list(prose.run_facts(plan, results))
+    looks = looks_words(plan)
+    if looks:
+        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
+    facts += launch_facts(results)
+    if results.computing.runs:
+        facts.append(("Computing", computing_fact(results.computing)))
+    if plan.trials:
+        facts.append(("Tuning", tuning_fact(plan)))
+    return Facts(tuple(facts))
 
 
 def _study(
@@ -333,6 +343,7 @@ def _appendix(
     if plan.canaries:
         method["Canary"] = CANARY
     method["Published numbers"] = RECIPE
+    yield Section("About the runs", (_facts(plan, results),))
     yield Section("Method and uncertainty", prose.paragraphs(method))
     pairs = zip(plan.studies, summaries, strict=True)
     compared = [(study, summary) for study, summary in pairs if not study.is_about_cost]
