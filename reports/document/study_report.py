@@ -165,7 +165,7 @@ def _study(
     for sentence in machine_words(study, plan, results):
         yield Paragraph(sentence, "Machines", "caveat")
     if study.metric == ATTENTION_GAP:
-        yield from _profiles(study, plan, results, summary)
+        yield from _profiles(study, plan, results)
     elif not study.is_about_cost:
         yield from _figures(study, plan, results, summary, titles_by_trials)
 
@@ -191,6 +191,8 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
     else:
         yield Paragraph("Per inspected network:", "What the table shows")
         yield Items(lines)
+    # Before the claims, so that they can fill the page that the figure does not fit on.
+    yield _accuracy(study, plan, summary)
     if study.with_cost:
         yield trained_cost_table(study, plan, results, summary)
     judged = judge_study(study, summary, plan)
@@ -270,7 +272,6 @@ def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[
 def _figures(
     study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
 ) -> Iterator[Block]:
-    yield _accuracy(study, plan, summary)
     if study.trains_nothing:
         # Figures over the epochs are those of trainings.
         return
@@ -301,8 +302,7 @@ def _figures(
     yield figure or Paragraph(f"No figure of the attention entropy: {unreported}.")
 
 
-def _profiles(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
-    yield _accuracy(study, plan, summary)
+def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     without_profile = "No figure of the attention per layer and class: no run holds an attention profile."
     yield attention.profile_figure(study, plan, results) or Paragraph(without_profile)
     classes = attention.classes_figure(study, plan, results)

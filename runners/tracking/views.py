@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ablations import vocabulary as names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _VIEW = "trainings"
 _TAG = f"mlflow.sharedViewState.{_VIEW}"
@@ -44,8 +48,10 @@ def trainings_pages(uri: str, server: str) -> Iterator[tuple[str, str]]:
     from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=uri)
-    ours = f"name LIKE '{names.EXPERIMENTS}%'"
-    for experiment in client.search_experiments(filter_string=ours, order_by=["last_update_time DESC"]):
+    experiments = client.search_experiments(filter_string=f"name LIKE '{names.EXPERIMENTS}%'")
+    # The store's own time of an update is that of its creation, whatever runs there are.
+    experiments.sort(key=lambda experiment: _newest_run(client, experiment.experiment_id), reverse=True)
+    for experiment in experiments:
         address = f"{server.rstrip('/')}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
         # Without the right to write tags, MLflow's own columns must do.
         with suppress(MlflowException):
@@ -54,3 +60,9 @@ def trainings_pages(uri: str, server: str) -> Iterator[tuple[str, str]]:
             # A search in the address would take precedence over the view, and its columns would not show.
             address += f"&viewStateShareKey={_VIEW}"
         yield experiment.name, address
+
+
+def _newest_run(client: MlflowClient, experiment_id: str) -> int:
+    """Return the time at which the newest run of an experiment began, 0 without any."""
+    runs = client.search_runs([experiment_id], order_by=["attributes.start_time DESC"], max_results=1)
+    return int(runs[0].info.start_time) if runs else 0
