@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ablations.planning.plan import Plan
 from ablations.study import Study
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_SAME, REPRODUCED, UNDECIDED, JudgedClaim, Verdict
 from reports.analysis.schedule import Lead, lead_fact
 from reports.collect.unlearned import quoted
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number
-from reports.content.plan_words import network_titles, plural, telling
+from reports.content.plan_words import network_titles, plural
 
 _LEADS: dict[Verdict, str] = {
     REPRODUCED: "Holds",
@@ -20,19 +19,19 @@ _LEADS: dict[Verdict, str] = {
     UNDECIDED: "Open",
 }
 """The words in front of the sentence on each verdict, in the order of the sentences."""
-_MOST_TOLD = 4
+_MOST_TOLD = 3
 """Most primary claims that a sentence names with their numbers; a reader remembers no more."""
 _MOST_NAMED = 3
 """Most exploratory claims that a sentence names."""
 
 
-def findings(plan: Plan, claims: Sequence[JudgedClaim], leads: Sequence[Lead]) -> Iterator[Paragraph]:
+def findings(studies: Sequence[Study], claims: Sequence[JudgedClaim], leads: Sequence[Lead]) -> Iterator[Paragraph]:
     """Yield a sentence per verdict that occurs, primary claims first, and one on dynamic against static networks."""
-    studies = {study.name: study for study in plan.studies}
+    by_name = {study.name: study for study in studies}
     for verdict, lead in _LEADS.items():
         judged = [claim for claim in claims if claim.verdict == verdict]
         if judged:
-            yield Paragraph(_sentence(studies, judged), lead)
+            yield Paragraph(_sentence(by_name, judged), lead)
     if leads:
         yield Paragraph(f"{lead_fact(leads)}.", "Dynamic against static")
 
@@ -85,7 +84,7 @@ def _result(study: Study, claim: JudgedClaim) -> str:
     decisive = claim.decisive
     if decisive is None or not decisive.difference.is_known:
         return words + claim.remark
-    wording = telling(study.metric)
+    wording = study.metric_facts
     difference = decisive.difference
     words += f"{number(difference.mean, wording.decimals, signed=True)}{wording.unit}"
     if difference.has_interval:

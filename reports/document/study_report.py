@@ -114,7 +114,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     if warning is not None:
         yield warning
     leads = schedule.leads(plan, results)
-    yield from findings(plan, claims, leads)
+    yield from findings(plan.studies, claims, leads)
     facts = list(prose.scale_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
@@ -122,7 +122,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     if canaries:
         facts.append(("Canaries", canary_facts(canaries)))
     yield Facts(tuple(facts))
-    figure = claims_figure(plan, claims)
+    figure = claims_figure(plan.studies, claims)
     if figure is not None:
         yield figure
     yield from deviation_blocks(plan, results)

@@ -6,28 +6,28 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ablations.planning.plan import Plan
+from ablations.study import Study
 from reports.analysis.claims import JudgedClaim
 from reports.content.blocks import Figure
-from reports.content.plan_words import network_titles, telling
+from reports.content.plan_words import network_titles
 
 CLAIM_COLUMNS = ("unit", "study", "claim", "verdict", "value", "low", "high", "published", "size")
 
 
-def claims_data(plan: Plan, claims: Sequence[JudgedClaim]) -> pd.DataFrame:
+def claims_data(studies: Sequence[Study], claims: Sequence[JudgedClaim]) -> pd.DataFrame:
     """Return the deciding difference of every primary claim that has one: `CLAIM_COLUMNS`.
 
     `unit` is the unit of `value`, positive in the claimed direction; `low` and `high` are the ends of its interval at
     the claim's level, and `published` the published difference, NaN without one; `size` is the size of interest.
     """
-    studies = {study.name: study for study in plan.studies}
+    by_name = {study.name: study for study in studies}
     rows = []
     for judged in claims:
         decisive = judged.decisive
         if judged.rank != "primary" or decisive is None or not decisive.difference.is_known:
             continue
-        study = studies[judged.study]
-        wording = telling(study.metric)
+        study = by_name[judged.study]
+        wording = study.metric_facts
         network = network_titles(study)[judged.network]
         claim = judged.claim.name + (f" ({network})" if network else "")
         published = float("nan") if decisive.published is None else decisive.published.value
@@ -39,9 +39,9 @@ def claims_data(plan: Plan, claims: Sequence[JudgedClaim]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
 
 
-def claims_figure(plan: Plan, claims: Sequence[JudgedClaim]) -> Figure | None:
+def claims_figure(studies: Sequence[Study], claims: Sequence[JudgedClaim]) -> Figure | None:
     """Return the figure of the primary claims, or `None` if none of them has a difference."""
-    data = claims_data(plan, claims)
+    data = claims_data(studies, claims)
     if data.empty:
         return None
     return Figure(

@@ -69,7 +69,8 @@ _LONGEST_NAME = 42
 _PANEL = 20
 """Characters that fit into a line above a panel."""
 _CLAIM_LINE = 44
-"""Characters of a line that names a claim; a claim takes two lines at most."""
+"""Characters of a line that names a claim."""
+_FEW_CLAIMS = 10
 _FAR = 12.0
 """Differences beyond so many sizes of interest get a logarithmic axis."""
 _MOST_NAMED = 150
@@ -186,15 +187,17 @@ def _draw_claims(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a panel per unit: a row per claim, its interval, and the published difference."""
     units = _distinct(data["unit"])
     counts = [int((data["unit"] == unit).sum()) for unit in units]
-    canvas.set_size_inches(WIDTH, 0.35 + sum(0.55 + 0.26 * count for count in counts))
+    # Of many claims, each has one line, so that all of them fit on the first page.
+    height, lines = (0.26, 2) if len(data) <= _FEW_CLAIMS else (0.16, 1)
+    canvas.set_size_inches(WIDTH, 0.35 + sum(0.55 + height * count for count in counts))
     panels = canvas.subplots(len(units), 1, squeeze=False, height_ratios=[1.2 + count for count in counts])[:, 0]
     for axes, unit in zip(panels, units, strict=True):
         rows = data[data["unit"] == unit]
-        _paint_claims(axes, rows)
+        _paint_claims(axes, rows, lines)
         axes.set_xlabel(f"{axis} ({_name(unit)})")
 
 
-def _paint_claims(axes: Axes, rows: pd.DataFrame) -> None:
+def _paint_claims(axes: Axes, rows: pd.DataFrame, lines: int) -> None:
     positions = range(len(rows))
     size = float(rows["size"].max())
     axes.axvspan(-size, size, color="#EEEEEE", lw=0)
@@ -210,14 +213,18 @@ def _paint_claims(axes: Axes, rows: pd.DataFrame) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_yticks(positions, [textwrap.fill(printable(claim), _CLAIM_LINE) for claim in rows["claim"]], fontsize=8)
+    names = []
+    for claim in rows["claim"]:
+        wrapped = textwrap.wrap(printable(claim), _CLAIM_LINE, max_lines=lines, placeholder=" …")
+        names.append("\n".join(wrapped))
+    axes.set_yticks(positions, names, fontsize=8 if lines > 1 else 7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
 
 def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    canvas.set_size_inches(WIDTH, 2.9)
+    canvas.set_size_inches(WIDTH, 2.3)
     axes = canvas.subplots()
     variants = _distinct(data["variant"])
     for index, variant in enumerate(variants):
@@ -271,7 +278,7 @@ def _label_panels(canvas: Canvas, panels: Any, image: AxesImage | None, x_label:
         bar.ax.invert_yaxis()
 
 
-def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
+def _panels(canvas: Canvas, count: int, height: float = 1.4) -> Any:
     """Return panels in rows of at most four, those beyond `count` not drawn."""
     columns = min(4, count)
     rows = math.ceil(count / columns)

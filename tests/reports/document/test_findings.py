@@ -37,7 +37,7 @@ def results_with(plan: Plan, means: dict[str, float], noise: tuple[float, ...] =
 
 def sentences(plan: Plan, results: Results) -> dict[str, str]:
     claims = verdicts(plan, [summarize_study(plan.studies[0], plan, results)])
-    return {paragraph.lead: paragraph.text for paragraph in findings(plan, claims, ())}
+    return {paragraph.lead: paragraph.text for paragraph in findings(plan.studies, claims, ())}
 
 
 def test_what_holds_and_what_does_not_is_said_with_its_numbers(plan: Plan) -> None:
@@ -64,7 +64,7 @@ def test_a_difference_that_does_not_matter_is_told_as_such(plan: Plan) -> None:
 def test_the_figure_has_the_numbers_of_the_primary_claims(plan: Plan) -> None:
     results = results_with(plan, MEANS)
     judged = verdicts(plan, [summarize_study(plan.studies[0], plan, results)])
-    data = claims_data(plan, judged)
+    data = claims_data(plan.studies, judged)
     primary = [claim for claim in judged if claim.rank == "primary"]
     assert tuple(data.columns) == CLAIM_COLUMNS
     assert len(data) == len(primary) == 1
