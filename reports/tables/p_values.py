@@ -115,7 +115,8 @@ def mcnemar_table(summaries: Summaries) -> Table | None:
     if not rows:
         return None
     return Table(
-        title="McNemar's test",
+        # Not the title of earlier versions, whose table had a line per seed: `verify` compares tables of one title.
+        title="McNemar's tests",
         caption=(
             "Two evaluations of one checkpoint, image by image: the number of test images that only the reference gets "
             "right, the number that only the row gets right, and the exact two-sided p-value. Of several seeds, the "

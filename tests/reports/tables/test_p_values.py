@@ -113,7 +113,7 @@ def test_no_p_value_is_printed_as_zero(p_value: float, text: str) -> None:
 def test_the_appendix_has_them_and_says_what_they_are(plan: Plan, results: Results) -> None:
     document: Document = document_of(plan, results)
     sections = {section.title: section.blocks for section in document.appendix}
-    assert [b.title for b in sections["Comparisons"] if isinstance(b, Table)] == ["Comparisons", "McNemar's test"]
+    assert [b.title for b in sections["Comparisons"] if isinstance(b, Table)] == ["Comparisons", "McNemar's tests"]
     method = " ".join(b.text for b in sections["Method and uncertainty"] if isinstance(b, Paragraph))
     for words in ("over seeds and test images", "corrected by Holm", "McNemar's test is about one checkpoint"):
         assert words in method
