@@ -208,6 +208,10 @@ def class_metric(split: str, class_index: int) -> str:
     return f"{split}/top1.class.{class_index}"
 
 
+EXPERIMENTS = "dyconv-ablations/"
+"""The beginning of the names of all MLflow experiments of this project."""
+
+
 def experiment_name(preset: str, dataset: str) -> str:
     """Return the name of the MLflow experiment that holds the runs of a preset on a data set."""
-    return f"dyconv-ablations/{slug(preset)}/{slug(dataset)}"
+    return f"{EXPERIMENTS}{slug(preset)}/{slug(dataset)}"

@@ -96,7 +96,7 @@ class Table:
 
 
 FigureKind = Literal[
-    "accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff", "effects"
+    "accuracy", "claims", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff", "effects"
 ]
 
 

@@ -16,8 +16,10 @@ from reports.collect.foreign.cells import ForeignCells
 from reports.collect.foreign.measurements import Source
 from reports.content.blocks import Block, Document, Facts, Paragraph, Section
 from reports.content.plan_words import plural, short_titles
+from reports.document.findings import findings
 from reports.document.prose import FEW_SEEDS, paragraphs, reading, when
 from reports.document.study_report import CLAIMS
+from reports.figures.claims import claims_figure
 from reports.figures.data import foreign_figure
 from reports.tables import claims as claim_tables
 from reports.tables.foreign import measurements_table
@@ -98,6 +100,7 @@ def _summary(
         facts.append(("Newest run", when(source.ended)))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
+    yield from findings((study,), claims, ())
     yield Facts(tuple(facts))
     yield Paragraph(ELSEWHERE, "Made elsewhere", "caveat")
     if seeds < FEW_SEEDS:
@@ -105,6 +108,9 @@ def _summary(
         yield Paragraph(caution, "Caution", "caveat")
     for note in cells.notes:
         yield Paragraph(note, "Caution", "caveat")
+    figure = claims_figure((study,), claims)
+    if figure is not None:
+        yield figure
 
 
 def _study(study: ForeignStudy, summary: StudySummary, claims: Sequence[JudgedClaim]) -> Iterator[Block]:

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.launches import measured_duration
 from ablations.metrics import MetricFacts
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
@@ -16,6 +17,7 @@ from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
+from reports.collect.computing.accounted import total_seconds
 from reports.collect.results import Results
 from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Paragraph
@@ -59,6 +61,22 @@ def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
         "Newest run": when(results.newest),
     }
     return tuple(facts.items())
+
+
+def scale_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
+    """Return the scale of a report in one line, as a name and a value: data, networks, seeds and computing."""
+    specs = [node.spec for node in (*plan.trials.values(), *plan.networks.values())]
+    phrases = []
+    if specs:
+        phrases += [_data(plan, specs), *_networks(plan)]
+    counts = sorted({repeats_of(plan, study) for study in plan.studies if not study.trains_nothing})
+    if plan.trials:
+        phrases.append(_seeds(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds")
+    if results.computing.runs:
+        seconds = total_seconds(results.computing.runs)
+        phrases.append(f"{measured_duration(seconds)} of computing")
+    phrases.append(f"preset {plan.request.preset.name}")
+    return (("Scale", "; ".join(phrases)),)
 
 
 def _networks(plan: Plan) -> Iterator[str]:

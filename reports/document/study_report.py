@@ -26,8 +26,10 @@ from reports.content.plan_words import (
 from reports.document import prose
 from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
+from reports.document.findings import findings
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
+from reports.figures.claims import claims_figure
 from reports.figures.effects import effects_figure
 from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
@@ -111,30 +113,38 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     warning = canary_warning(canaries)
     if warning is not None:
         yield warning
-    facts = list(prose.run_facts(plan, results))
+    leads = schedule.leads(plan, results)
+    yield from findings(plan.studies, claims, leads)
+    facts = list(prose.scale_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
-    looks = looks_words(plan)
-    if looks:
-        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
     facts += protocol_facts(plan, results)
-    facts += launch_facts(results)
-    if results.computing.runs:
-        facts.append(("Computing", computing_fact(results.computing)))
     if canaries:
         facts.append(("Canaries", canary_facts(canaries)))
-    if plan.trials:
-        facts.append(("Tuning", tuning_fact(plan)))
-    leads = schedule.leads(plan, results)
-    if leads:
-        facts.append(("Dynamic against static", schedule.lead_fact(leads)))
     yield Facts(tuple(facts))
+    figure = claims_figure(plan.studies, claims)
+    if figure is not None:
+        yield figure
     yield from deviation_blocks(plan, results)
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
     for sentence in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
         if sentence:
             yield Paragraph(sentence, "Schedule", "caveat")
+
+
+def _facts(plan: Plan, results: Results) -> Facts:
+    """Return what a reader of page 1 need not know, and one who checks the report may ask."""
+    facts = list(prose.run_facts(plan, results))
+    looks = looks_words(plan)
+    if looks:
+        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
+    facts += launch_facts(results)
+    if results.computing.runs:
+        facts.append(("Computing", computing_fact(results.computing)))
+    if plan.trials:
+        facts.append(("Tuning", tuning_fact(plan)))
+    return Facts(tuple(facts))
 
 
 def _study(
@@ -155,7 +165,7 @@ def _study(
     for sentence in machine_words(study, plan, results):
         yield Paragraph(sentence, "Machines", "caveat")
     if study.metric == ATTENTION_GAP:
-        yield from _profiles(study, plan, results, summary)
+        yield from _profiles(study, plan, results)
     elif not study.is_about_cost:
         yield from _figures(study, plan, results, summary, titles_by_trials)
 
@@ -181,6 +191,8 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
     else:
         yield Paragraph("Per inspected network:", "What the table shows")
         yield Items(lines)
+    # Before the claims, so that they can fill the page that the figure does not fit on.
+    yield _accuracy(study, plan, summary)
     if study.with_cost:
         yield trained_cost_table(study, plan, results, summary)
     judged = judge_study(study, summary, plan)
@@ -263,7 +275,6 @@ def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[
 def _figures(
     study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
 ) -> Iterator[Block]:
-    yield _accuracy(study, plan, summary)
     if study.trains_nothing:
         # Figures over the epochs are those of trainings.
         return
@@ -294,8 +305,7 @@ def _figures(
     yield figure or Paragraph(f"No figure of the attention entropy: {unreported}.")
 
 
-def _profiles(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
-    yield _accuracy(study, plan, summary)
+def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     without_profile = "No figure of the attention per layer and class: no run holds an attention profile."
     yield attention.profile_figure(study, plan, results) or Paragraph(without_profile)
     classes = attention.classes_figure(study, plan, results)
@@ -336,6 +346,7 @@ def _appendix(
     if plan.canaries:
         method["Canary"] = CANARY
     method["Published numbers"] = RECIPE
+    yield Section("About the runs", (_facts(plan, results),))
     yield Section("Method and uncertainty", prose.paragraphs(method))
     pairs = zip(plan.studies, summaries, strict=True)
     compared = [(study, summary) for study, summary in pairs if not study.is_about_cost]

@@ -96,7 +96,7 @@ def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and class of the "
             f"image, divided by log K. {_magnitudes(study, plan)}Mean over the images of the class and seeds. {scope}. "
-            "The colours begin at the lowest value, not at 0."
+            "The colours are even in the distance from 1, on a logarithmic scale."
         ),
         alt="Heat maps of the entropy of the attention, layers by classes, one per variant.",
         axis="normalised entropy",

@@ -194,7 +194,8 @@ def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         title=f"{study.title}: attention entropy",
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and epoch, "
-            "divided by log K: 1 is uniform, 0 is one-hot. Mean over images and seeds; "
+            "divided by log K: 1 is uniform, 0 is one-hot. The colours are even in the distance from 1, on a "
+            "logarithmic scale. Mean over images and seeds; "
             f"{scope_words(study, plan, 'validation')}."
         ),
         alt="Heat maps of the attention entropy, layers by epochs, one per trained network.",

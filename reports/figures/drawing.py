@@ -18,6 +18,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -67,8 +68,15 @@ _LONGEST_NAME = 42
 """Characters of a name that are shown; a longer one would push the axes aside."""
 _PANEL = 20
 """Characters that fit into a line above a panel."""
+_CLAIM_LINE = 44
+"""Characters of a line that names a claim."""
+_FEW_CLAIMS = 10
+_FAR = 12.0
+"""Differences beyond so many sizes of interest get a logarithmic axis."""
 _MOST_NAMED = 150
 """Names of more rows would be too small to read and take most of the time of a drawing."""
+_LEAST_LACK = 1e-3
+"""The distance of an entropy from 1 below which all colours are alike."""
 _MOST_CLASSES = 24
 """Names of more classes would not be legible; their numbers stand instead."""
 
@@ -175,8 +183,48 @@ def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colou
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
+def _draw_claims(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    """Draw a panel per unit: a row per claim, its interval, and the published difference."""
+    units = _distinct(data["unit"])
+    counts = [int((data["unit"] == unit).sum()) for unit in units]
+    # Of many claims, each has one line, so that all of them fit on the first page.
+    height, lines = (0.26, 2) if len(data) <= _FEW_CLAIMS else (0.16, 1)
+    canvas.set_size_inches(WIDTH, 0.35 + sum(0.55 + height * count for count in counts))
+    panels = canvas.subplots(len(units), 1, squeeze=False, height_ratios=[1.2 + count for count in counts])[:, 0]
+    for axes, unit in zip(panels, units, strict=True):
+        rows = data[data["unit"] == unit]
+        _paint_claims(axes, rows, lines)
+        axes.set_xlabel(f"{axis} ({_name(unit)})")
+
+
+def _paint_claims(axes: Axes, rows: pd.DataFrame, lines: int) -> None:
+    positions = range(len(rows))
+    size = float(rows["size"].max())
+    axes.axvspan(-size, size, color="#EEEEEE", lw=0)
+    axes.axvline(0, color=_BLACK, lw=0.6)
+    axes.hlines(positions, rows["low"], rows["high"], color=_colour(0), lw=1.6)
+    axes.plot(rows["value"], positions, "o", color=_colour(0), ms=4.6, ls="none")
+    axes.plot(rows["published"], positions, "D", mfc="none", mec=_colour(1), mew=1.1, ms=4.6, ls="none")
+    farthest = rows[["value", "low", "high", "published"]].abs().max().max()
+    if farthest > _FAR * size:
+        # Differences of tenths and of tens stand beside each other: even steps would hide the former.
+        axes.set_xscale("symlog", linthresh=size, linscale=0.8)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    names = []
+    for claim in rows["claim"]:
+        wrapped = textwrap.wrap(printable(claim), _CLAIM_LINE, max_lines=lines, placeholder=" …")
+        names.append("\n".join(wrapped))
+    axes.set_yticks(positions, names, fontsize=8 if lines > 1 else 7)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
 def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    canvas.set_size_inches(WIDTH, 2.9)
+    canvas.set_size_inches(WIDTH, 2.3)
     axes = canvas.subplots()
     variants = _distinct(data["variant"])
     for index, variant in enumerate(variants):
@@ -200,21 +248,19 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
         grid = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
-        image = _paint_heat_map(axes, network, grid, (min(grid.columns), max(grid.columns)), (0, 1))
+        image = _paint_heat_map(axes, network, grid, (min(grid.columns), max(grid.columns)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _label_panels(canvas, panels, image, "epoch", axis)
 
 
-def _paint_heat_map(
-    axes: Axes, title: str, grid: pd.DataFrame, ends: tuple[float, float], limits: tuple[float, float]
-) -> AxesImage:
-    """Paint layers from top to bottom; `ends` are those of the horizontal axis, `limits` those of the colours."""
+def _paint_heat_map(axes: Axes, title: str, grid: pd.DataFrame, ends: tuple[float, float]) -> AxesImage:
+    """Paint entropies of layers from top to bottom; `ends` are those of the horizontal axis."""
     # Half a step on each side, so that a tick stands in the middle of its cell.
     extent = (ends[0] - 0.5, ends[1] + 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
-    low, high = limits
-    image = axes.imshow(
-        grid, vmin=low, vmax=high, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest"
-    )
+    # Most entropies of a trained network are within a hundredth of 1: only their distance from 1 can be told apart.
+    lacking = (1 - grid).clip(lower=_LEAST_LACK)
+    norm = LogNorm(_LEAST_LACK, 1.0)
+    image = axes.imshow(lacking, norm=norm, aspect="auto", extent=extent, cmap="cividis_r", interpolation="nearest")
     axes.set_title("\n".join(textwrap.wrap(_name(title), _PANEL)), fontsize="medium")
     axes.grid(visible=False)
     return image
@@ -225,10 +271,14 @@ def _label_panels(canvas: Canvas, panels: Any, image: AxesImage | None, x_label:
     canvas.supxlabel(x_label, fontsize="medium")
     canvas.supylabel("layer, from the input", fontsize="medium")
     if image is not None:
-        canvas.colorbar(image, ax=panels, label=colour_label, shrink=0.9, aspect=30)
+        bar = canvas.colorbar(image, ax=panels, label=colour_label, shrink=0.9, aspect=30)
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda lack, _: f"{1 - lack:g}"))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        # Uniform attention, entropy 1, is at the top.
+        bar.ax.invert_yaxis()
 
 
-def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
+def _panels(canvas: Canvas, count: int, height: float = 1.4) -> Any:
     """Return panels in rows of at most four, those beyond `count` not drawn."""
     columns = min(4, count)
     rows = math.ceil(count / columns)
@@ -278,14 +328,11 @@ def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
 def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     variants, classes = _distinct(data["variant"]), _distinct(data["class"])
     panels = _panels(canvas, len(variants), 2.6)
-    # All panels share one scale, whose width is never 0.
-    lowest = data["mean"].min()
-    highest = max(data["mean"].max(), lowest + 0.01)
     image = None
     for axes, variant in zip(panels.flat, variants, strict=False):
         grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
         grid = grid.reindex(columns=classes)
-        image = _paint_heat_map(axes, variant, grid, (0, len(classes) - 1), (lowest, highest))
+        image = _paint_heat_map(axes, variant, grid, (0, len(classes) - 1))
         if len(classes) <= _MOST_CLASSES:
             axes.set_xticks(range(len(classes)), list(map(_name, classes)), rotation=90, fontsize=7)
     _label_panels(canvas, panels, image, "class", axis)
@@ -448,6 +495,7 @@ def _scale_multiply_adds(axes: Axes, counts: pd.Series) -> None:
 
 _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "accuracy": _draw_accuracy,
+    "claims": _draw_claims,
     "curves": _draw_curves,
     "entropy": _draw_entropy,
     "profile": _draw_profile,

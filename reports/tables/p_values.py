@@ -6,22 +6,19 @@ Both are lists, which can be long; their cells are words, since numbers that ali
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from ablations.study import Study
 from reports.analysis.advice import seed_advice, seeds_words
 from reports.analysis.differences import compare_by_image
 from reports.analysis.statistics import mcnemar_p_value
 from reports.analysis.summary import StudySummary, VariantSummary
-from reports.content.blocks import Note, Table
+from reports.content.blocks import Table
 from reports.content.formatting import DASH, number
 from reports.content.plan_words import network_titles, short_titles
 from reports.tables.cells import TableRow, columns_of, grouped, text_cells
 from reports.tables.uncertainty_words import IMPROVEMENT
 
-MOST_CHECKPOINTS = 500
-"""Rows of McNemar's tests beyond these are counted and not printed."""
-
+_SIGNIFICANT = 0.05
 _DECIMALS = 4
 _LEAST = 0.5 * 10**-_DECIMALS
 
@@ -110,31 +107,28 @@ def p_words(p_value: float) -> str:
 
 
 def mcnemar_table(summaries: Summaries) -> Table | None:
-    """Return McNemar's test per checkpoint of rows that share theirs with the reference, or `None` without any."""
-    tests = _image_tests(summaries)
-    rows, rules = grouped(islice(tests, MOST_CHECKPOINTS))
+    """Return McNemar's tests of rows that share checkpoints with the reference, or `None` without any.
+
+    A row of several seeds has several tests, of which the range stands here.
+    """
+    rows, rules = grouped(_image_tests(summaries))
     if not rows:
         return None
-    notes = []
-    # The rows above took the first of these; this counts what the generator still has.
-    left_out = len(list(tests))
-    if left_out:
-        notes.append(
-            Note(f"{left_out:,} further tests are not printed; correctness.json of their runs has the images.")
-        )
     return Table(
-        title="McNemar's test",
+        # Not the title of earlier versions, whose table had a line per seed: `verify` compares tables of one title.
+        title="McNemar's tests",
         caption=(
-            "Two evaluations of one checkpoint, image by image: how many test images only the reference gets right, "
-            "how many only the row, and the exact two-sided p-value. It is about the sampling of test images, for one "
-            "checkpoint at a time; it is not corrected for the number of tests."
+            "Two evaluations of one checkpoint, image by image: the number of test images that only the reference gets "
+            "right, the number that only the row gets right, and the exact two-sided p-value. Of several seeds, the "
+            "lowest and the highest, and in how many p is below 0.05. The test is about the sampling of test images, "
+            "for one checkpoint at a time; it is not corrected for the number of tests. correctness.json of each run "
+            "has the images."
         ),
         columns=(
             *columns_of("text", "study", "row"),
-            *columns_of("mark", "seed", "only reference", "only row", "p"),
+            *columns_of("mark", "seeds", "only reference", "only row", "p", "p < 0.05"),
         ),
         rows=rows,
-        notes=tuple(notes),
         rules=rules,
     )
 
@@ -147,13 +141,29 @@ def _image_tests(summaries: Summaries) -> Iterator[tuple[str, TableRow]]:
             reference = references[row.network]
             if row is reference or not compare_by_image((row, reference), study.metric):
                 continue
-            title = titles[row.variant]
+            lost, gained, p_values = [], [], []
             for seed in sorted(row.values.keys() & reference.values.keys()):
                 right = row.correctness[seed].of(study.metric).astype(bool)
                 reference_right = reference.correctness[seed].of(study.metric).astype(bool)
                 # The test is about the images that one of the two alone gets right.
-                lost, gained = int((reference_right & ~right).sum()), int((right & ~reference_right).sum())
-                p_value = p_words(mcnemar_p_value(lost, gained))
-                yield _group(study, row), text_cells(title, str(seed), str(lost), str(gained), p_value)
-                # The title stands in the first line of a row alone.
-                title = ""
+                lost.append(int((reference_right & ~right).sum()))
+                gained.append(int((right & ~reference_right).sum()))
+                p_values.append(mcnemar_p_value(lost[-1], gained[-1]))
+            if not p_values:
+                continue
+            significant = sum(p_value < _SIGNIFICANT for p_value in p_values)
+            yield (
+                _group(study, row),
+                text_cells(
+                    titles[row.variant],
+                    str(len(p_values)),
+                    _ends(str(min(lost)), str(max(lost))),
+                    _ends(str(min(gained)), str(max(gained))),
+                    _ends(p_words(min(p_values)), p_words(max(p_values))),
+                    f"{significant} of {len(p_values)}",
+                ),
+            )
+
+
+def _ends(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"

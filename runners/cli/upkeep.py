@@ -27,6 +27,7 @@ from runners.sync.backfill import Synced, known_studies, sync_states
 from runners.tracking import prepare_store
 from runners.tracking.local_store import copy_for_reading, is_read_only
 from runners.tracking.serving import serve
+from runners.tracking.views import trainings_pages
 from runners.upkeep.damages import damages_of
 from runners.upkeep.garbage import REASONS, GarbageSearch, find_garbage, needed_nodes, remove
 
@@ -174,7 +175,16 @@ def ui(selection: Selection, *, port: int) -> None:
         prepare_store(uri)
         if uri.startswith(("http://", "https://")):
             console().print(f"The tracking server is {shown(uri)}; open it in a browser.", markup=False)
+            _print_pages(uri, shown(uri))
             return
-        console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+        server = f"http://127.0.0.1:{port}"
+        _print_pages(uri, server)
+        console().print(f"MLflow UI on {server} (Ctrl-C ends it)")
         code = serve(uri, port)
     sys.exit(code)
+
+
+def _print_pages(uri: str, server: str) -> None:
+    for experiment, address in trainings_pages(uri, server):
+        # An address that is broken into lines cannot be clicked on.
+        console().print(f"Trainings of {experiment}:\n  {address}", markup=False, soft_wrap=True)

@@ -45,7 +45,7 @@ def test_one_study_gives_its_name_to_the_document(store: Store) -> None:
 
 
 def test_what_was_run(document: Document) -> None:
-    said = _words(document.summary)
+    said = _words(document.summary) + _words(document.appendix[0].blocks)
     assert "8 of 9 trainings and 8 of 12 evaluations" in said
     assert "Newest run: 2023-11-14 22:13 UTC" in said
     assert "smoke preset" in said

@@ -123,8 +123,8 @@ def test_figures_are_drawn(plan: Plan, results: Results) -> None:
 def test_without_profiles_the_report_says_so(plan: Plan, results: Results, out: Path) -> None:
     without = Results(results.cells, results.curves, results.runs)
     document = document_of(plan, without)
-    assert [figure.kind for figure in document.figures] == ["accuracy"]
+    assert [figure.kind for figure in document.figures] == ["claims", "accuracy"]
     words = [block.text for block in document.sections[0].blocks if isinstance(block, Paragraph)]
     assert any("no run holds an attention profile" in text for text in words)
     kinds = [figure.kind for figure in document_of(plan, results).figures]
-    assert kinds == ["accuracy", "profile", "classes"]
+    assert kinds == ["claims", "accuracy", "profile", "classes"]

@@ -72,7 +72,7 @@ def test_every_launch_is_a_row(results: Results) -> None:
 
 def test_the_document_has_them(plan: Plan, results: Results) -> None:
     def facts(document: Any) -> dict[str, str]:
-        (found,) = (block for block in document.summary if isinstance(block, Facts))
+        (found,) = (block for block in document.appendix[0].blocks if isinstance(block, Facts))
         return dict(found.items)
 
     plain, told = (document_of(plan, one) for one in (results, results.with_launch(FIRST)))

@@ -118,7 +118,7 @@ def test_a_report_has_its_table_and_its_method(plan: Plan) -> None:
     document = build_document(plan, results, [summary])
     tables = [block for block in document.sections[0].blocks if isinstance(block, Table)]
     assert tables == [variance_table(plan.studies[0], plan, summary)]
-    method = document.appendix[0]
+    method = document.appendix[1]
     assert isinstance(method, Section)
     assert "Variances" in [getattr(block, "lead", "") for block in method.blocks]
     assert "Probability of improvement" not in [getattr(block, "lead", "") for block in method.blocks]
