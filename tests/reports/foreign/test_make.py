@@ -143,7 +143,7 @@ def test_evaluations_of_one_checkpoint_are_compared_image_by_image(tmp_path: Pat
     delta = report.summary.get("", "pruned").delta
     assert delta is not None
     assert delta.covers_images
-    assert "McNemar's test" in tables_of(report.document)
+    assert "McNemar's tests" in tables_of(report.document)
 
 
 @pytest.mark.parametrize(
