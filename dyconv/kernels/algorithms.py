@@ -341,8 +341,8 @@ def choose(
     if algorithm is None:
         usable, known = _usable(geometry, on_cpu), _for_choosing(geometry)
         if target is not None:
-            names = _names_on_device(known, usable.folding, target)
-            return _ALGORITHMS[fastest(tuple(known), names, target.name, target.dtype)]
+            usable_names = _names_on_device(known, usable.folding, target)
+            return _ALGORITHMS[fastest(tuple(known), usable_names, target.name, target.dtype)]
         return _ALGORITHMS[_cheapest(known, usable)]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))

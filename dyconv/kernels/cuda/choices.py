@@ -106,7 +106,8 @@ def _row_key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def geometry_of(row: dict[str, Any]) -> Geometry:
     """Return the shape of a row, whose batch is a power of two."""
-    return Geometry(*(tuple(value) if isinstance(value, list) else value for value in row["shape"]))
+    fields: list[Any] = [tuple(value) if isinstance(value, list) else value for value in row["shape"]]
+    return Geometry(*fields)
 
 
 def row_of(g: Geometry, dtype: str, times: dict[str, float]) -> dict[str, Any]:

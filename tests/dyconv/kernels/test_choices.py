@@ -203,6 +203,28 @@ def test_a_call_with_tensors_on_a_device_takes_what_the_table_says(monkeypatch: 
     assert run == [chosen(g, target)]
 
 
+@pytest.mark.parametrize(
+    ("missing", "expected"), [(None, True), ("triton", False), ("compiler", False), ("recent device", False)]
+)
+def test_programs_step_aside_where_they_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch, missing: str | None, expected: bool
+) -> None:
+    monkeypatch.setattr(device, "find_spec", lambda name: None if missing == "triton" else object())
+    monkeypatch.setattr(device, "which", lambda name: None if missing == "compiler" else "/usr/bin/cc")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda index: (7, 5) if missing == "recent device" else (8, 0)
+    )
+    monkeypatch.setattr(device, "has_triton", device.has_triton.__wrapped__)
+    monkeypatch.setattr(device, "is_recent", device.is_recent.__wrapped__)
+    with FakeTensorMode():
+        tensors = _drawn(SHAPES["pointwise"], torch.bfloat16, "cuda")
+    assert device.computes(*tensors) is expected
+    assert not device.computes(tensors[0], tensors[1].float())
+    assert not device.computes(tensors[0].double())
+    assert not device.computes(torch.zeros(2, dtype=torch.bfloat16))
+
+
 def test_no_part_of_a_batch_is_empty() -> None:
     for images, tiles in ((1, 1), (5, 1), (64, 9), (64, 72), (3, 10_000), (128, 5)):
         splits = launching.splits_of(images, tiles)
