@@ -65,7 +65,7 @@ def _carry_out(options: argparse.Namespace, setting: Setting) -> int:
     if options.small_training is not None:
         sys.stdout.write(f"{parts.small_training(options.small_training, setting)}\n")
         return 0
-    folder = options.out or ROOT / ("build/gpu-dry-run" if options.dry_run else "docs")
+    folder = options.out or ROOT / ("build/gpu-dry-run" if options.dry_run else "docs/developing")
     folder.mkdir(parents=True, exist_ok=True)
     measurements = Measurements(folder, setting, options.minutes)
     budget = Budget(60 * options.minutes)
@@ -80,7 +80,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="walk every case on the CPU, at tiny size")
     parser.add_argument("--minutes", type=float, default=10.0, help="end after so many (default: 10)")
-    parser.add_argument("--out", type=Path, help="the folder of the results (default: docs)")
+    parser.add_argument("--out", type=Path, help="the folder of the results (default: docs/developing)")
     parser.add_argument("--small-training", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)

@@ -52,12 +52,14 @@ def interrupted_after(seconds: float) -> Iterator[None]:
         raise TimeIsUp(f"stopped after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    # There is one such clock in a process: somebody else's goes on afterwards.
+    others = signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *others)
 
 
 def medians(steps: Mapping[str, Step], device: torch.device, seconds: float) -> dict[str, float]:
