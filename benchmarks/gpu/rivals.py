@@ -24,10 +24,10 @@ class TimmCondConv(nn.Module):
 
     def __init__(self, channels: tuple[int, int], num_kernels: int, settings: dict[str, Any]) -> None:
         super().__init__()
-        import timm.layers  # an optional dependency
+        from timm.layers.cond_conv2d import CondConv2d  # an optional dependency
 
         self.routing = nn.Linear(channels[0], num_kernels)
-        self.convolution: nn.Module = timm.layers.CondConv2d(*channels, num_experts=num_kernels, **settings)
+        self.convolution: nn.Module = CondConv2d(*channels, num_experts=num_kernels, **settings)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W)."""
