@@ -288,9 +288,20 @@ def _programs() -> Any:
 
 def precision_of(dtype: torch.dtype) -> str:
     """Return the precision of products of this dtype: of float32 the one that torch takes for convolutions."""
-    if dtype is torch.float32 and torch.backends.cudnn.allow_tf32:
+    if dtype is torch.float32 and _takes_tf32():
         return "tf32"
     return "ieee"
+
+
+def _takes_tf32() -> bool:
+    cudnn: Any = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # torch before 2.9
+        return bool(cudnn.allow_tf32)
+    # The most particular one that is set. `allow_tf32` cannot be asked where one of these was.
+    for settings in (cudnn.conv, cudnn, torch.backends):
+        if settings.fp32_precision != "none":
+            return bool(settings.fp32_precision == "tf32")
+    return False
 
 
 def _size(images: Tensor) -> Pair:

@@ -225,6 +225,21 @@ def test_programs_step_aside_where_they_cannot_be_started(
     assert not device.computes(torch.zeros(2, dtype=torch.bfloat16))
 
 
+def test_float32_is_multiplied_as_torch_is_told_to() -> None:
+    assert launching.precision_of(torch.float32) == "tf32", "torch's default for convolutions"
+    assert launching.precision_of(torch.bfloat16) == "ieee"
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        assert launching.precision_of(torch.float32) == "ieee"
+    conv: Any = getattr(torch.backends.cudnn, "conv", None)
+    if conv is not None:
+        before, conv.fp32_precision = conv.fp32_precision, "ieee"
+        try:
+            assert launching.precision_of(torch.float32) == "ieee"
+        finally:
+            conv.fp32_precision = before
+    assert launching.precision_of(torch.float32) == "tf32"
+
+
 def test_no_part_of_a_batch_is_empty() -> None:
     for images, tiles in ((1, 1), (5, 1), (64, 9), (64, 72), (3, 10_000), (128, 5)):
         splits = launching.splits_of(images, tiles)
