@@ -74,11 +74,16 @@ def forced(**tiles: Tile) -> Iterator[None]:
 
 def product_tile(images: int, pixels: int, outer: int, num_kernels: int, element_size: int) -> Tile:
     """Return the largest tile that is not mostly padding and still gives each processor work."""
-    tile = _forced.get("product") or _largest_product_tile(images, pixels, outer)
-    # With many kernels, fewer loads ahead are better than smaller tiles, whose pixels share less of the mixing.
-    while tile.stages > 1 and tile.shared_bytes(num_kernels, element_size) > _SHARED_BYTES:
-        tile = tile._replace(stages=tile.stages - 1)
-    return tile
+    if "product" in _forced:
+        return _forced["product"]
+    largest = _largest_product_tile(images, pixels, outer)
+    for tile in PRODUCT_TILES[PRODUCT_TILES.index(largest) :]:
+        # Fewer loads ahead are better than a smaller tile, whose pixels share less of the mixing; none is worse.
+        for stages in range(tile.stages, 1, -1):
+            fewer = tile._replace(stages=stages)
+            if fewer.shared_bytes(num_kernels, element_size) <= _SHARED_BYTES:
+                return fewer
+    return largest._replace(stages=1)
 
 
 def _largest_product_tile(images: int, pixels: int, outer: int) -> Tile:
