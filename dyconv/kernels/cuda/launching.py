@@ -53,8 +53,8 @@ DEPTHWISE_TILES = (Tile(32, 64, 0, 4, 2), Tile(16, 128, 0, 4, 2), Tile(16, 32, 0
 
 _SHARED_BYTES = 99 * 2**10
 """Shared memory of a program: all that an Ada gives one, and less than half of what a processor of an H200 has."""
-_SUMS = 2**14
-"""The most numbers that the K sums of a gradient tile may have: half of the registers of 4 warps, a quarter of 8."""
+_SUMS = 64
+"""The most numbers of the K sums of a gradient tile in a thread: a quarter of its registers, as others hold kernels."""
 _PROGRAMS = 528
 """Programs that fill a device: four for each of the 132 processors of an H200, as they hide each other's waiting."""
 _forced: dict[str, Tile] = {}
@@ -106,9 +106,14 @@ def gradient_tile(num_kernels: int, inner: int, outer: int) -> Tile:
         return _forced["gradient"]
     for tile in GRADIENT_TILES:
         is_filled = _filled(inner, tile.inner) and _filled(outer, tile.outer)
-        if is_filled and lanes_of(num_kernels) * tile.inner * tile.outer <= _SUMS:
+        if is_filled and _sums_of(num_kernels, tile) <= _SUMS:
             return tile
     return GRADIENT_TILES[-1]
+
+
+def _sums_of(num_kernels: int, tile: Tile) -> int:
+    """Return the numbers that a thread sums for the gradients of the K kernels."""
+    return lanes_of(num_kernels) * tile.inner * tile.outer // (32 * tile.warps)
 
 
 def depthwise_tile(pixels: int, channels: int) -> Tile:
