@@ -7,7 +7,7 @@ WORKERS ?= 2
 TEST_WORKERS ?= 3
 KERNELS := $(wildcard dyconv/kernels/csrc/*)
 
-.PHONY: run all bench bench-harness test lint types contracts tests torture clean
+.PHONY: run all bench bench-harness bench-gpu test lint types contracts tests torture clean
 
 # The paper's core: minutes.
 run: $(VENV)/.installed
@@ -24,6 +24,10 @@ bench: $(VENV)/.installed
 # What launching, planning and reporting cost, for docs/developing/timings.md: half an hour.
 bench-harness: $(VENV)/.installed
 	$(BIN)/python -m benchmarks trial launch planning reporting
+
+# Ten minutes of one GPU, unattended; DRY_RUN=1 walks every case on the CPU, at tiny size.
+bench-gpu: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.gpu $(if $(DRY_RUN),--dry-run)
 
 # Two at a time: the types are checked in the time in which the tests wait.
 test: $(VENV)/.installed-test

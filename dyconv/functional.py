@@ -16,6 +16,7 @@ from torch import Tensor
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.kernels import algorithms, compiled, native, operators
 from dyconv.kernels.compiled import Branch
+from dyconv.kernels.cuda.choices import target_of
 from dyconv.kernels.folding import format_of, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.pooling import average_pool
@@ -43,8 +44,8 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     that of the others, and its rows need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
     TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which depends on
-    shapes alone (and on whether the compiled kernels are there). One row of attention that is expanded over the batch
-    gives an ordinary convolution. All algorithms agree within rounding.
+    shapes alone (and on whether the compiled kernels are there), or on a CUDA device to a table of times. One row of
+    attention that is expanded over the batch gives an ordinary convolution. All algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -180,7 +181,7 @@ def _convolve(
         # A stride of zero: `expand` made all rows from one, so one kernel does.
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
-    computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
+    computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu", target_of(input))
     is_last = is_channels_last(input)
     memory_format, keeps_format = format_of(is_last), computation.keeps_format and is_last
     if not keeps_format:

@@ -7,6 +7,8 @@ import os
 # Before anything imports torch, and for processes that tests start: two workers of pytest on two cores, each with two
 # threads, spend most of their time waiting for each other. Tests of several threads ask for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Triton looks at this when it is first imported: programs for GPUs run on the CPU, step by step.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import gc
 import sys

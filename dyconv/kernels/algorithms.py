@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.kernels import native, operators, products, tiling
+from dyconv.kernels.cuda.choices import Target, fastest
 from dyconv.kernels.folding import Folding, folded_convolution, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.taps import TapRegion, convolve_open_taps, convolve_taps, used_regions
@@ -33,9 +34,9 @@ class Algorithm:
     Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were fitted to
     medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their order matters.
     `keeps_format` says that the gradient of a channels-last input is channels-last by itself, `sequential` that it goes
-    through the images one by one: never chosen on an accelerator. `is_operator` says that it is one operator of
-    `operators`, which a compiler takes as it is, and `folds` that it makes groups of images, so that an open number of
-    images would be fixed.
+    through the images one by one: never chosen on an accelerator, unless its operator is a Triton program there.
+    `is_operator` says that it is one operator of `operators`, which a compiler takes as it is, and `folds` that it
+    makes groups of images, so that an open number of images would be fixed.
     """
 
     applies: Callable[[Geometry], bool]
@@ -64,7 +65,7 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve in one group by compiled kernels in channels-last; by products where these cannot read the tensors."""
-    if not native.computes(input, weight, attention):
+    if not operators.is_computed(input, weight, attention):
         return _product(input, weight, attention, g)
     return operators.convolve(input, weight, attention, g)
 
@@ -90,7 +91,7 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) ->
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve depthwise by compiled kernels in channels-last; by folding where these cannot read the tensors."""
-    if not native.computes(input, weight, attention):
+    if not operators.is_computed(input, weight, attention):
         return _depthwise(input, weight, attention, g)
     return operators.convolve(input, weight, attention, g)
 
@@ -324,10 +325,13 @@ def available_algorithms(geometry: Geometry | None = None) -> list[str]:
     return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
 
 
-def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True) -> Algorithm:
-    """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
+def choose(
+    geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True, target: Target | None = None
+) -> Algorithm:
+    """Return the algorithm called `algorithm`, or the cheapest one for `geometry`.
 
-    "shared" is for one row of attention, (1, K), that all images share.
+    Costs are those of the model above; for a `target`, a CUDA device, they are the times of its table. "shared" is for
+    one row of attention, (1, K), that all images share.
 
     Raises:
         ArgumentError: `algorithm` is unknown or cannot compute this shape.
@@ -335,7 +339,11 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     if algorithm == "shared":
         return _ALGORITHMS["plain"]
     if algorithm is None:
-        return _ALGORITHMS[_cheapest(_for_choosing(geometry), _usable(geometry, on_cpu))]
+        usable, known = _usable(geometry, on_cpu), _for_choosing(geometry)
+        if target is not None:
+            usable_names = _names_on_device(known, usable.folding, target)
+            return _ALGORITHMS[fastest(tuple(known), usable_names, target.name, target.dtype)]
+        return _ALGORITHMS[_cheapest(known, usable)]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
@@ -374,6 +382,18 @@ def _for_choosing(geometry: Geometry) -> Geometry:
         width if is_known(width) else max(_OPEN_SIZE, geometry.dilation[1] * geometry.kernel_size[1]),
     )
     return geometry._replace(input_size=open_size)
+
+
+@remembered
+def _names_on_device(geometry: Geometry, folding: bool, target: Target) -> tuple[str, ...]:
+    """Return the algorithms that a CUDA device can be given: none that goes through the images one by one."""
+    programs = target.programs(geometry)
+    names = []
+    for name in available_algorithms(geometry):
+        algorithm = _ALGORITHMS[name]
+        if (name in programs or not algorithm.sequential) and (folding or not algorithm.folds):
+            names.append(name)
+    return tuple(names)
 
 
 @remembered

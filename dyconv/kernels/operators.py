@@ -1,5 +1,7 @@
 """This module makes the compiled convolutions operators of torch, so that its dispatcher decides who computes them.
 
+On the CPU these are the kernels in C, on CUDA devices the Triton programs of `cuda`.
+
 An operator has a schema, an implementation for each device, one that knows shapes alone, a derivative, a rule for
 `vmap`, a count of its operations, and a dtype under autocast. Tensors without memory on the CPU (fake ones, those of a
 tracer, of a transform or of a subclass) reach one of these, and never the C code.
@@ -33,6 +35,9 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dyconv.kernels import compiled, depthwise, native, tiling
 from dyconv.kernels.compiled import Branch, Computation
+from dyconv.kernels.cuda import dense as cuda_dense
+from dyconv.kernels.cuda import depthwise as cuda_depthwise
+from dyconv.kernels.cuda import device
 from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.folding import Folding
 from dyconv.kernels.geometry import Geometry, Pair
@@ -61,7 +66,7 @@ class Definition:
             tensors, the outputs after the first, and whether each gradient is needed.
         by_torch: The outputs, by operations that torch can differentiate, compile and transform.
         shapes: The shapes of the outputs. Only the first output has a derivative, and is channels-last.
-        reads: Whether the compiled kernels compute an operation of these shapes.
+        reads: Whether the compiled kernels for this device compute an operation of these shapes.
         multiply_adds: Their number, from the shapes of the tensors and the other arguments.
     """
 
@@ -168,7 +173,9 @@ class Operator:
         tensors = (grad, *arguments[: self.definition.tensors])
         # With gradients enabled, somebody will differentiate the derivative. Torch's own derivative needs autograd,
         # which is out of reach further down.
-        if torch.is_grad_enabled() or _knows_torch_only(tensors) or not native.computes(*tensors):
+        if torch.is_grad_enabled() or _knows_torch_only(tensors) or not is_computed(*tensors):
+            return self._backward_by_torch(grad, *arguments)
+        if device.is_on_device(grad) and not self.definition.reads(*self._parts(arguments)[0]):
             return self._backward_by_torch(grad, *arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return self.backward(grad, *arguments)
@@ -198,7 +205,9 @@ class Operator:
         return rest[:end], rest[end:], needed
 
     def _is_compiled(self, tensors: Sequence[Tensor], arguments: Sequence[Any]) -> bool:
-        """Return True if the compiled kernels compute this; dispatch made sure of tensors in memory of the CPU."""
+        """Return True if the compiled kernels compute this; dispatch made sure of tensors in memory."""
+        if device.is_on_device(tensors[0]):
+            return device.computes(*tensors) and self.definition.reads(*arguments)
         if not native.available():
             return False
         for tensor in tensors:
@@ -212,11 +221,20 @@ def _define(name: str, schema: str, outputs: int) -> None:
     _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
 
 
+def is_computed(*tensors: Tensor) -> bool:
+    """Return True if there are compiled kernels for tensors of this dtype on this device.
+
+    It asks for nothing that a tensor without memory could not say.
+    """
+    return native.computes(*tensors) or device.computes(*tensors)
+
+
 def _implement(
-    name: str, on_cpu: Callable[..., Any], by_torch: Callable[..., Any], recorded: Callable[..., Any]
+    name: str, compiled: Callable[..., Any], by_torch: Callable[..., Any], recorded: Callable[..., Any]
 ) -> None:
-    """Tell the dispatcher who computes an operator: on the CPU, on other devices, and where autograd records it."""
-    _LIBRARY.impl(name, on_cpu, "CPU")
+    """Tell the dispatcher who computes an operator: on CPU and CUDA, on others, and where autograd records it."""
+    _LIBRARY.impl(name, compiled, "CPU")
+    _LIBRARY.impl(name, compiled, "CUDA")
     # A graph that holds the operator can be moved to another device.
     _LIBRARY.impl(name, by_torch, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, recorded, "Autograd")
@@ -310,9 +328,9 @@ def _one_by_one(operator: Any, info: Any, in_dims: Sequence[Any], *arguments: An
 
 
 @remembered
-def _computation(size: Shape, kernels: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Computation:
+def _computation(size: Shape, kernels: Shape, geometry: tuple[Pair, Pair, Pair, int], on_device: bool) -> Computation:
     """Return the computation of images (B, C, H, W) and kernels (K, O, C / groups, h, w) of these sizes."""
-    return computation_of(_geometry(size, kernels, stride, padding, dilation, groups))
+    return computation_of(_geometry(size, kernels, *geometry), on_device)
 
 
 def _geometry(
@@ -337,11 +355,14 @@ def _pair(numbers: Sequence[int]) -> Pair:
 
 def _computation_of(input: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Computation:
     stride, padding, dilation, groups = geometry
-    return _computation(input.shape, weight.shape, _pair(stride), _pair(padding), _pair(dilation), groups)
+    steps = _pair(stride), _pair(padding), _pair(dilation), groups
+    return _computation(input.shape, weight.shape, steps, device.is_on_device(input))
 
 
 def _can_compute(input: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
     g = _geometry(input.shape, weight.shape, *geometry)
+    if device.is_on_device(input):
+        return cuda_dense.computes(g) or cuda_depthwise.computes(g)
     if g.batch < 1 or min(g.output_size) < 1 or g.num_kernels > native.MOST_KERNELS:
         return False
     if g.depthwise:
@@ -413,7 +434,10 @@ _ATTENDED = Operator(
         differentiate=compiled.attended_gradients,
         by_torch=_attended_by_torch,
         shapes=_attended_shapes,
-        reads=lambda input, weight, *others: _can_compute(input, weight, others[5:9]),
+        # Attention by itself is cheap on a CUDA device, and a part of no program there.
+        reads=lambda input, weight, *others: (
+            not device.is_on_device(input) and _can_compute(input, weight, others[5:9])
+        ),
         multiply_adds=_attended_multiply_adds,
     ),
     outputs=4,
@@ -423,8 +447,18 @@ _ATTENDED = Operator(
 class _Each(NamedTuple):
     """A depthwise convolution with given kernels (B, T, C), and the size of the kernels."""
 
-    direct: depthwise.Direct
+    direct: depthwise.Direct | cuda_depthwise.Depthwise
     kernel_size: Pair
+
+    def output(self, input: Tensor, kernels: Tensor) -> tuple[Tensor]:
+        if isinstance(self.direct, depthwise.Direct):
+            return (depthwise.output(self.direct, input, kernels, self.kernel_size),)
+        return (self.direct.each_output(input, kernels, self.kernel_size),)
+
+    def gradients(self, *arguments: Any) -> tuple[Tensor | None, Tensor | None]:
+        if isinstance(self.direct, depthwise.Direct):
+            return depthwise.gradients(self.direct, self.kernel_size, *arguments)
+        return self.direct.each_gradients(self.kernel_size, *arguments)
 
 
 def _each_geometry(images: Shape, kernels: Shape, kernel_size: Sequence[int], geometry: Sequence[Any]) -> Geometry:
@@ -436,7 +470,8 @@ def _each_geometry(images: Shape, kernels: Shape, kernel_size: Sequence[int], ge
 
 def _each_computation(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> _Each:
     g = _each_geometry(input.shape, kernels.shape, kernel_size, geometry)
-    return _Each(depthwise.Direct(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size), g.kernel_size)
+    kind = cuda_depthwise.Depthwise if device.is_on_device(input) else depthwise.Direct
+    return _Each(kind(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size), g.kernel_size)
 
 
 def _each_by_torch(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> tuple[Tensor]:
@@ -447,6 +482,8 @@ def _each_by_torch(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *
 
 def _each_reads(input: Tensor, kernels: Tensor, kernel_size: Sequence[int], *geometry: Any) -> bool:
     g = _each_geometry(input.shape, kernels.shape, kernel_size, geometry)
+    if device.is_on_device(input):
+        return cuda_dense.fits(g)
     return g.batch > 0 and min(g.output_size) > 0 and g.kernel_size[0] <= native.MOST_ROWS
 
 
@@ -466,8 +503,8 @@ _EACH = Operator(
         "Tensor input, Tensor kernels, int[2] kernel_size, int[2] stride, int[2] padding, int[2] dilation",
         tensors=2,
         computation=_each_computation,
-        compute=lambda each, input, kernels: (depthwise.output(each.direct, input, kernels, each.kernel_size),),
-        differentiate=lambda each, *tensors: depthwise.gradients(each.direct, each.kernel_size, *tensors),
+        compute=_Each.output,
+        differentiate=_Each.gradients,
         by_torch=_each_by_torch,
         shapes=_each_shapes,
         reads=_each_reads,
@@ -485,11 +522,13 @@ def convolve_each(input: Tensor, kernels_BTC: Tensor, g: Geometry) -> Tensor:
     return _EACH(computation, input, kernels_BTC, g.kernel_size, g.stride, g.padding, g.dilation)  # type: ignore[no-any-return]
 
 
-def computation_of(g: Geometry) -> Computation:
-    """Return the computation of a geometry by compiled kernels."""
+def computation_of(g: Geometry, on_device: bool = False) -> Computation:
+    """Return the computation of a geometry by compiled kernels: in C, or on a CUDA device."""
     if g.depthwise:
-        return depthwise.Direct(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size)
-    return tiling.Tiles(PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size))
+        folding = Folding(g.stride, g.padding, g.dilation, g.groups, 1)
+        return (cuda_depthwise.Depthwise if on_device else depthwise.Direct)(folding, g.output_size)
+    grid = PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
+    return (cuda_dense.Tiles if on_device else tiling.Tiles)(grid)
 
 
 def convolve(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:

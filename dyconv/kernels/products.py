@@ -33,6 +33,8 @@ _PATCH_BYTES = 2 * 2**20
 """Bytes for the patches of a chunk, for the same reason."""
 _READ_BYTES = 8 * 2**20
 """Bytes for pixels and their gradients where both are read twice: the larger cache will do."""
+_DEVICE_BYTES = 2**30
+"""Bytes for kernels, and for patches, on other devices: they run through everything at once, if there is room."""
 _IMAGES = 16
 """The least number of images whose kernels are mixed in one pass over the K shared ones."""
 _ROWS = 32
@@ -164,7 +166,10 @@ def _gradients(
 
 
 class _Work(NamedTuple):
-    """The work to cut: images, the most of them at a time, numbers in a patch and in a line, output channels."""
+    """The work to cut: images, the most of them at a time, numbers in a patch and in a line, output channels.
+
+    `kernel_bytes` are for the kernels of a chunk that are not cut.
+    """
 
     images: int
     most: int
@@ -172,6 +177,7 @@ class _Work(NamedTuple):
     line: int
     columns: int
     element_size: int
+    kernel_bytes: int = _KERNEL_BYTES
 
 
 class _Plan(NamedTuple):
@@ -200,8 +206,14 @@ def _plan(images: Tensor, weight: Tensor, grid: PatchGrid) -> _Plan:
     # Pointwise patches are views of the images; all others are copied, and take memory.
     if not grid.pointwise:
         pixels = grid.output_size[0] * grid.output_size[1]
-        max_images = _PATCH_BYTES // (pixels * (line if cut else h * line) * element_size)
-    return _cut(_Work(batch, max_images, h * line, line, columns, element_size), cut)
+        max_images = _bytes_on(images, _PATCH_BYTES) // (pixels * (line if cut else h * line) * element_size)
+    kernel_bytes = _bytes_on(images, _KERNEL_BYTES)
+    return _cut(_Work(batch, max_images, h * line, line, columns, element_size, kernel_bytes), cut)
+
+
+def _bytes_on(images: Tensor, on_cpu: int) -> int:
+    """Return the bytes for something on the device of the images: where there are no caches to fit, more."""
+    return on_cpu if images.device.type == "cpu" else _DEVICE_BYTES
 
 
 @remembered
@@ -210,7 +222,7 @@ def _cut(work: _Work, cut: bool) -> _Plan:
     # Kernel rows that fit the budget, shared between images and rows of each: images first, rows get what is left.
     row_bytes = work.columns * work.element_size
     if not cut:
-        whole_patches = max(_KERNEL_BYTES // row_bytes // work.patch, 1)
+        whole_patches = max(work.kernel_bytes // row_bytes // work.patch, 1)
         return _Plan(cut, _shared_out(work.images, min(whole_patches, work.most)), work.patch, work.columns)
     budget = _BLOCK_BYTES // row_bytes
     images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES), work.most))
@@ -268,8 +280,8 @@ def _pointwise_gradients(
     exact = torch.promote_types(weight.dtype, torch.float32)
     sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
     out_channels, size = grad.shape[2], grad.element_size()
-    max_images = _READ_BYTES // (grad.shape[1] * (channels + out_channels) * size)
-    work = _Work(batch, max_images, channels, channels, out_channels, size)
+    max_images = _bytes_on(images, _READ_BYTES) // (grad.shape[1] * (channels + out_channels) * size)
+    work = _Work(batch, max_images, channels, channels, out_channels, size, _bytes_on(images, _KERNEL_BYTES))
     # Half precision is not cut, as in `_plan`: its sums would be rounded at each piece.
     plan = _cut(work, images.device.type == "cpu" and exact == images.dtype)
     strided = not grid.every_pixel
@@ -358,8 +370,8 @@ def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, 
     out_channels = maps.shape[3]
     taps = weight.view(weight.shape[0], h, w, channels * out_channels)
     size = images.element_size()
-    max_images = _PATCH_BYTES // (rows * columns * channels * size)
-    work = _Work(images.shape[0], max_images, channels, channels, out_channels, size)
+    max_images = _bytes_on(images, _PATCH_BYTES) // (rows * columns * channels * size)
+    work = _Work(images.shape[0], max_images, channels, channels, out_channels, size, _bytes_on(images, _KERNEL_BYTES))
     # Not cut any further: a tap of the kernels is a block already.
     for chunk, block in _chunks(maps, _cut(work, False)):
         grad = maps[chunk].flatten(1, 2)

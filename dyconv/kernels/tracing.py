@@ -103,3 +103,12 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
         return cached(*args, **kwargs)
 
     return call
+
+
+def constant(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function`, whose result a compiler takes as a constant, without looking at how it comes about.
+
+    Arguments must be constants. It is what `torch.compiler.assume_constant_result` does, which would load the compiler.
+    """
+    setattr(function, "_dynamo_marked_constant", True)  # noqa: B010 - functions have no such attribute
+    return function

@@ -114,7 +114,7 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor | None, scales: 
     folding = Folding(g.stride, g.padding, g.dilation, g.groups, 1)
     # Compiled kernels first. Folding needs the number of images; products do where an export leaves that open.
     has_images = not is_known(g.batch) or g.batch > 0
-    if g.kernel_size[0] <= native.MOST_ROWS and has_images and native.computes(input, kernels_BTC):
+    if g.kernel_size[0] <= native.MOST_ROWS and has_images and operators.is_computed(input, kernels_BTC):
         return operators.convolve_each(input, kernels_BTC, g)
     if _is_foldable(g):
         return depthwise.each_by_torch(input, kernels_BTC, g.kernel_size, folding)

@@ -149,7 +149,8 @@ def step_range(start_step: int, steps: int) -> range:
 class Transfer:
     """Moves uint8 batches to a device and normalises them there.
 
-    Pinned memory lets the copy to a GPU run beside the computation, and uint8 makes it a quarter of the size.
+    A GPU copies from pinned memory in a stream of its own, so that the next batch arrives while the step before it is
+    computed; uint8 makes it a quarter of the size.
     """
 
     def __init__(self, normalization: Normalization, device: torch.device, memory_format: torch.memory_format) -> None:
@@ -158,11 +159,27 @@ class Transfer:
             (statistic * 255).view(1, -1, 1, 1).to(device) for statistic in (normalization.mean, normalization.std)
         )
         self._device, self._memory_format = device, memory_format
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            # Mean and deviation were copied in the other stream.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
 
     def __call__(self, images: Tensor, labels: Tensor) -> Batch:
         """Return images (B, C, H, W), given as uint8, as float32, and labels (B,), both on the device."""
-        if self._device.type == "cuda":
-            images, labels = images.pin_memory(), labels.pin_memory()
+        if self._stream is None:
+            return self._moved(images, labels)
+        images, labels = images.pin_memory(), labels.pin_memory()
+        with torch.cuda.stream(self._stream):
+            batch = self._moved(images, labels)
+        computing = torch.cuda.current_stream(self._device)
+        computing.wait_stream(self._stream)
+        for tensor in batch:
+            # Memory of the one stream may not be given away again while the other still reads it.
+            tensor.record_stream(computing)
+        return batch
+
+    def _moved(self, images: Tensor, labels: Tensor) -> Batch:
         images = images.to(self._device, non_blocking=True)
         # In place from here on: the conversion to float made a new tensor.
         pixels = images.to(torch.float32, memory_format=self._memory_format)

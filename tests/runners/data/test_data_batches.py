@@ -23,7 +23,7 @@ from runners.data import (
     steps_per_epoch,
     training_batches,
 )
-from runners.data.batches import evaluation_slices
+from runners.data.batches import Transfer, evaluation_slices
 from runners.data.transforms import augment, crop
 
 PLAIN = Normalization(torch.zeros(1), torch.full((1,), 1 / 255))
@@ -237,3 +237,47 @@ def test_memory_format_is_the_one_asked_for(make_split: Callable[..., Split]) ->
 def test_batches_go_to_the_device_asked_for() -> None:
     images, labels = train(numbered(4), device=torch.device("meta"))[0]
     assert (images.device.type, labels.device.type) == ("meta", "meta")
+
+
+def test_a_gpu_copies_in_a_stream_of_its_own_which_the_step_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of what is asked of the streams; no GPU is needed to write it down."""
+    asked: list[str] = []
+
+    class Recorded:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Recorded) -> None:
+            asked.append(f"{self.name} waits for {other.name}")
+
+        def __enter__(self) -> None:
+            asked.append(f"enter {self.name}")
+
+        def __exit__(self, *error: object) -> None:
+            asked.append(f"leave {self.name}")
+
+    computing = Recorded("computing")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Recorded("copying"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: computing)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: asked.append("pin") or tensor)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: asked.append(f"kept for {stream.name}"))
+    move = Tensor.to
+
+    def moved(tensor: Tensor, *arguments: object, **options: object) -> Tensor:
+        if arguments and isinstance(arguments[0], torch.device) and arguments[0].type == "cuda":
+            asked.append(f"copy, non_blocking={options.get('non_blocking', False)}")
+            return tensor.clone()
+        return move(tensor, *arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(Tensor, "to", moved)
+    transfer = Transfer(PLAIN, torch.device("cuda"), torch.contiguous_format)
+    assert asked == ["copy, non_blocking=False"] * 2 + ["copying waits for computing"]
+    asked.clear()
+    images, labels = transfer(torch.full((2, 1, 3, 3), 7, dtype=torch.uint8), torch.arange(2))
+    assert asked == [
+        "pin", "pin", "enter copying", "copy, non_blocking=True", "copy, non_blocking=True", "leave copying",
+        "computing waits for copying", "kept for computing", "kept for computing",
+    ]  # fmt: skip
+    assert torch.equal(images, torch.full((2, 1, 3, 3), 7.0))
+    assert torch.equal(labels, torch.arange(2))
