@@ -55,7 +55,8 @@ class Branch(NamedTuple):
 
 def attend(average: Tensor, branch: Branch) -> Tensor:
     """Return the (B, K) attention of a branch for images of this average (B, C); without a derivative."""
-    return _attended(average.contiguous(), 1, branch[:4], float(branch.temperature))[2]
+    layers, temperature = _layers(branch)
+    return _attended(average.contiguous(), 1, layers, temperature)[2]
 
 
 def _attended(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: float) -> list[Tensor]:
