@@ -75,7 +75,7 @@ class Direct(NamedTuple):
         """Return the axes of the convolution of these images with kernels of this size."""
         height, width = images.shape[2:]
         strides = self.folding.stride, self.folding.padding, self.folding.dilation
-        return _axes((height, width), self.output_size, kernel_size, *strides)
+        return axes_between((height, width), self.output_size, kernel_size, *strides)
 
 
 def output(direct: Direct, input: Tensor, kernels_BTC: Tensor, kernel_size: Pair) -> Tensor:
@@ -117,7 +117,10 @@ def _size(weight: Tensor) -> Pair:
 
 
 @remembered
-def _axes(input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Axes:
+def axes_between(
+    input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Axes:
+    """Return the axes of a convolution between images of these sizes."""
     along = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
     (rows, rows_back), (columns, columns_back) = (_axis_and_transpose(*axis) for axis in along)
     return Axes((rows, columns), (rows_back, columns_back))
