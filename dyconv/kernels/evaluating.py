@@ -101,7 +101,8 @@ def _plan(size: Sequence[int], kernels: Sequence[int], hidden: int, is_last: boo
     stride, padding, dilation, groups = settings
     sizes = (height, width), (h, w), stride, padding, dilation, groups
     g = Geometry(batch, num_kernels, per_group * groups, out_channels, *sizes)
-    if channels != g.in_channels or batch < 1 or min(g.output_size) < 1 or num_kernels > native.MOST_KERNELS:
+    # A map without pixels, of which padding makes one, has no average here.
+    if channels != g.in_channels or min(batch, height, width, *g.output_size) < 1 or num_kernels > native.MOST_KERNELS:
         return None
     kind = _kind(g, is_last)
     # Torch convolves one image with its one kernel; how it is to convolve more is a matter of `algorithms`.

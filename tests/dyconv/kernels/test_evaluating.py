@@ -403,6 +403,15 @@ def test_images_of_other_layouts_are_convolved_as_well(calls: list[bool]) -> Non
     assert calls == [True] * 3
 
 
+def test_nothing_to_average_is_left_to_torch(calls: list[bool]) -> None:
+    layer = layer_of(DEPTHWISE, padding=2)
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="zero"):
+            layer(images_for(layer, size=(0, 3)))
+        assert layer(images_for(layer, batch=0)).shape == (0, 19, 11, 10)
+    assert not calls
+
+
 def test_another_default_dtype_changes_nothing(calls: list[bool]) -> None:
     layer = layer_of(POINTWISE)
     images = images_for(layer)
