@@ -148,12 +148,19 @@ class AttentionBranch(nn.Module):
             return None
         if AttentionBranch.forward is not _FORWARD or AttentionBranch.logits is not _LOGITS:
             return None
-        squeeze, excite = self.squeeze, self.excite
+        # From the dictionaries, because `nn.Module` looks up each attribute by a call: this is asked in every layer.
+        squeeze, excite = self._modules["squeeze"], self._modules["excite"]
         if type(squeeze) is not nn.Linear or type(excite) is not nn.Linear or nn.Linear.forward is not _LINEAR_FORWARD:
             return None
-        if not (is_untouched(squeeze) and is_untouched(excite)) or squeeze.bias is None or excite.bias is None:
+        if not (is_untouched(squeeze) and is_untouched(excite)):
             return None
-        return squeeze.weight, squeeze.bias, excite.weight, excite.bias
+        first, second = squeeze._parameters, excite._parameters
+        # A weight may have been replaced by an attribute that is no parameter, and a bias may be None.
+        squeeze_weight, squeeze_bias = first.get("weight"), first.get("bias")
+        excite_weight, excite_bias = second.get("weight"), second.get("bias")
+        if squeeze_weight is None or squeeze_bias is None or excite_weight is None or excite_bias is None:
+            return None
+        return squeeze_weight, squeeze_bias, excite_weight, excite_bias
 
     def extra_repr(self) -> str:
         return f"normalization={self.normalization!r}"

@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.errors import ArgumentError, ShapeError
-from dyconv.kernels import algorithms, compiled, native, operators
+from dyconv.kernels import algorithms, evaluating, native, operators
 from dyconv.kernels.compiled import Branch
 from dyconv.kernels.cuda.choices import target_of
 from dyconv.kernels.folding import format_of, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
-from dyconv.kernels.pooling import average_pool
 from dyconv.kernels.tracing import is_autocast, is_known, is_ordinary
 
 IntOrPair = int | tuple[int, int]
@@ -44,8 +43,9 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     that of the others, and its rows need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
     TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which depends on
-    shapes alone (and on whether the compiled kernels are there), or on a CUDA device to a table of times. One row of
-    attention that is expanded over the batch gives an ordinary convolution. All algorithms agree within rounding.
+    shapes alone (and on whether the compiled kernels are there), or on a CUDA device to a table of times; without a
+    gradient the CPU's is in `evaluating`. One row of attention that is expanded over the batch gives an ordinary
+    convolution. All algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -85,7 +85,8 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     """Convolve with the mixture by an attention branch, in one step; return None where compiled kernels cannot.
 
     `input` is (B, C, H, W), the rest as a layer holds it: `weight` (K, O, C / groups, h, w). It computes, within
-    rounding, what the branch and `dynamic_conv2d` do one after the other, and takes the same algorithm.
+    rounding, what the branch and `dynamic_conv2d` do one after the other, and takes the same algorithm. Without a
+    gradient it is the same to the bit.
 
     Source: Chen et al. 2020, section 3.
     """
@@ -94,13 +95,15 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     is_readable = native.can_read(input, weight, *branch)
     if not (is_readable or native.computes(input, weight, *branch)):
         return None
+    if is_readable and not torch.is_grad_enabled():
+        output = evaluating.attended(input, weight, branch, (stride, padding, dilation, groups))
+        if output is not None:
+            return output
     (batch, channels, height, width), kernels = input.shape, weight.shape
-    if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
+    if channels != kernels[2] * groups or not branch.fits(channels, kernels[0]):
         return None
-    # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
-    is_single = batch == 1 and not torch.is_grad_enabled() and is_readable
     # The compiled kernels read one pixel's channels after the other's.
-    if not (is_single or is_channels_last(input)):
+    if not is_channels_last(input):
         return None
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
     # Channels of the kernels, whose sizes a tracer knows.
@@ -108,8 +111,6 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     if is_known(batch, height, width) and (batch < 1 or min(geometry.output_size) < 1):
         return None
     algorithm = algorithms.choose(geometry)
-    if is_single:
-        return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
     # Not every algorithm has a form that takes the attention branch along.
     if not algorithm.is_operator:
         return None
@@ -181,12 +182,16 @@ def _convolve(
         # A stride of zero: `expand` made all rows from one, so one kernel does.
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
-    computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu", target_of(input))
     is_last = is_channels_last(input)
-    memory_format, keeps_format = format_of(is_last), computation.keeps_format and is_last
-    if not keeps_format:
-        input = with_gradient_format(input, memory_format)
-    output = computation.run(input, weight, attention, geometry)
+    memory_format, output = format_of(is_last), None
+    if algorithm is None and not torch.is_grad_enabled() and native.can_read(input, weight, attention):
+        settings = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        output = evaluating.convolved(input, weight, attention, settings)
+    if output is None:
+        computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu", target_of(input))
+        if not (computation.keeps_format and is_last):
+            input = with_gradient_format(input, memory_format)
+        output = computation.run(input, weight, attention, geometry)
     if bias is not None:
         output = output + (attention @ bias)[:, :, None, None]
     return output.contiguous(memory_format=memory_format)

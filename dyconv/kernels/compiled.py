@@ -52,10 +52,20 @@ class Branch(NamedTuple):
     excite_bias: Tensor
     temperature: Tensor
 
+    def fits(self, channels: int, num_kernels: int) -> bool:
+        """Return True if the sizes fit each other and the layer; the C code looks at none of them."""
+        hidden = self.squeeze.shape[0]
+        if self.squeeze.shape != (hidden, channels) or self.excite.shape != (num_kernels, hidden):
+            return False
+        if self.squeeze_bias.shape != (hidden,) or self.excite_bias.shape != (num_kernels,):
+            return False
+        return self.temperature.numel() == 1
+
 
 def attend(average: Tensor, branch: Branch) -> Tensor:
     """Return the (B, K) attention of a branch for images of this average (B, C); without a derivative."""
-    return _attended(average.contiguous(), 1, branch[:4], float(branch.temperature))[2]
+    layers, temperature = _layers(branch)
+    return _attended(average.contiguous(), 1, layers, temperature)[2]
 
 
 def _attended(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: float) -> list[Tensor]:
@@ -68,7 +78,7 @@ def _attended(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature
 
 def _sizes(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: float) -> native.Sizes:
     num_kernels, hidden = layers[2].shape
-    return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, temperature)
+    return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, False, temperature)
 
 
 def output(computation: Computation, input: Tensor, weight: Tensor, attention: Tensor) -> tuple[Tensor]:

@@ -20,6 +20,8 @@ from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.native import Axis
 from dyconv.kernels.tracing import remembered
 
+_LAST = torch.channels_last
+
 
 class Axes(NamedTuple):
     """Rows and columns of a convolution, and of its transpose."""
@@ -40,7 +42,7 @@ class Direct(NamedTuple):
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, C, H', W') convolution."""
-        result = torch.empty((*images.shape[:2], *self.output_size), memory_format=torch.channels_last)
+        result = torch.empty((*images.shape[:2], *self.output_size), dtype=images.dtype, memory_format=_LAST)
         native.gather(images, mix(attention, shared), None, result, *self.axes(images, _size(weight)).forward)
         return result
 
@@ -48,7 +50,7 @@ class Direct(NamedTuple):
         self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
     ) -> Tensor:
         """Return the gradient of the images, `start` (B, C) added at each pixel."""
-        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        result = torch.empty(images.shape, dtype=images.dtype, memory_format=_LAST)
         native.gather(grad, mix(attention, shared), start, result, *self.axes(images, _size(weight)).backward)
         return result
 
@@ -73,13 +75,13 @@ class Direct(NamedTuple):
         """Return the axes of the convolution of these images with kernels of this size."""
         height, width = images.shape[2:]
         strides = self.folding.stride, self.folding.padding, self.folding.dilation
-        return _axes((height, width), self.output_size, kernel_size, *strides)
+        return axes_between((height, width), self.output_size, kernel_size, *strides)
 
 
 def output(direct: Direct, input: Tensor, kernels_BTC: Tensor, kernel_size: Pair) -> Tensor:
     """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap."""
-    images = input.contiguous(memory_format=torch.channels_last)
-    result = torch.empty((*images.shape[:2], *direct.output_size), memory_format=torch.channels_last)
+    images = input.contiguous(memory_format=_LAST)
+    result = torch.empty((*images.shape[:2], *direct.output_size), dtype=images.dtype, memory_format=_LAST)
     native.gather(images, kernels_BTC.contiguous(), None, result, *direct.axes(images, kernel_size).forward)
     return result
 
@@ -88,15 +90,14 @@ def gradients(
     direct: Direct, kernel_size: Pair, grad: Tensor, input: Tensor, kernels_BTC: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of images and kernels, from that of `output`; None for those that are not needed."""
-    last = torch.channels_last
-    images, grad = input.contiguous(memory_format=last), grad.contiguous(memory_format=last)
+    images, grad = input.contiguous(memory_format=_LAST), grad.contiguous(memory_format=_LAST)
     axes = direct.axes(images, kernel_size)
     to_input = to_kernels = None
     if needed[0]:
-        to_input = torch.empty(images.shape, memory_format=last)
+        to_input = torch.empty(images.shape, dtype=images.dtype, memory_format=_LAST)
         native.gather(grad, kernels_BTC.contiguous(), None, to_input, *axes.backward)
     if needed[1]:
-        to_kernels = torch.empty(kernels_BTC.shape)
+        to_kernels = torch.empty(kernels_BTC.shape, dtype=images.dtype)
         native.kernel_gradient(images, to_kernels, grad, *axes.forward)
     return to_input, to_kernels
 
@@ -116,7 +117,10 @@ def _size(weight: Tensor) -> Pair:
 
 
 @remembered
-def _axes(input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Axes:
+def axes_between(
+    input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Axes:
+    """Return the axes of a convolution between images of these sizes."""
     along = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
     (rows, rows_back), (columns, columns_back) = (_axis_and_transpose(*axis) for axis in along)
     return Axes((rows, columns), (rows_back, columns_back))

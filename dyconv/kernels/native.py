@@ -1,7 +1,8 @@
-"""This module calls the compiled kernels in `csrc` (attention, depthwise, mixing, ordering, tiles) through ctypes.
+"""This module calls the compiled kernels in `csrc` (attention, depthwise, mixing, ordering, tiles, whole layers).
 
-They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch computes
-everything else. Callers are `compiled`, `depthwise`, `kernel_ops`, `pooling` and `tiling`.
+They are built when the package is installed, if there is a C compiler, are called through ctypes, and compute float32
+on the CPU; torch computes everything else. Callers are `compiled`, `depthwise`, `evaluating`, `kernel_ops`, `pooling`
+and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
 I rows and J columns of a matrix; U hidden units of an attention branch.
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyconv.kernels.tracing import is_exported, is_ordinary
+from dyconv.kernels.tracing import PLAIN, is_exported, is_traced
+
+_FLOAT32, _has_storage = torch.float32, torch._C._has_storage
 
 MOST_ROWS = 16
 """The most rows of a depthwise kernel that the C code convolves."""
@@ -110,12 +113,34 @@ class Window(ctypes.Structure):
 
 
 class Sizes(ctypes.Structure):
-    """The sizes of an attention branch, and the temperature of its softmax."""
+    """The sizes of an attention branch, and the temperature of its softmax; `planes` is that of a `Layer`."""
 
     _fields_ = (
-        *_integers("images", "pixels", "channels", "hidden", "kernels"),
+        *_integers("images", "pixels", "channels", "hidden", "kernels", "planes"),
         ("temperature", ctypes.c_float),
     )
+
+
+class Layer(ctypes.Structure):
+    """A layer that is evaluated as a whole, as the C code reads it.
+
+    `kind` is one of `MIXED`, `POINTWISE` and `DEPTHWISE`. `planes` says that images are stored channel by channel.
+    `numbers`, `source` and `result` are the numbers in a kernel and in an image before and after; `work` is the
+    multiply-adds of a batch. A pointwise layer reads `lines` of `line` pixels, which lie so far apart.
+    """
+
+    _fields_ = (
+        *_integers("kind", "planes", "images", "kernels", "channels", "outputs", "numbers", "source", "result"),
+        *_integers("lines", "line", "apart_lines", "apart_pixels"),
+        *((name, ctypes.c_int64 * 2) for name in ("size", "output", "kernel", "stride", "padding", "dilation")),
+        ("rows", ctypes.POINTER(Axis)),
+        ("columns", ctypes.POINTER(Axis)),
+        *_integers("work"),
+    )
+
+
+MIXED, POINTWISE, DEPTHWISE = range(3)
+"""What the C code writes for a layer: the mixed kernels, or the convolution that these make."""
 
 
 def available() -> bool:
@@ -128,13 +153,16 @@ def can_read(*tensors: Tensor) -> bool:
 
     A tensor of a subclass, or one under a mode or a transform, may have no memory, or a meaning of its own.
     """
-    if not available() or not is_ordinary(*tensors):
+    if _LIBRARY is None or is_traced():
         return False
+    # The tests of `is_ordinary`, and more, in one loop: it runs in every layer. Only a strided tensor has a storage.
     for tensor in tensors:
-        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+        if type(tensor) not in PLAIN or not _has_storage(tensor):
             return False
-        # A view with a pending negation, and a tensor whose memory was freed.
-        if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
+        # A view with a pending negation, and a tensor whose memory was freed, cannot be read.
+        if tensor.dtype is not _FLOAT32 or not tensor.is_cpu or tensor.is_neg():
+            return False
+        if not tensor.data_ptr() and tensor.numel():
             return False
     return True
 
@@ -171,10 +199,10 @@ def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis
     _LIBRARY.dyconv_kernel_gradient(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
-def average(images: Tensor) -> Tensor:
-    """Return the (B, C) mean over pixels of channels-last (B, C, H, W) images."""
+def average(images: Tensor, planes: bool) -> Tensor:
+    """Return the (B, C) mean over pixels of (B, C, H, W) images, stored channel by channel (`planes`) or last."""
     result, (batch, channels) = images.new_empty(images.shape[:2]), images.shape[:2]
-    sizes = batch, images.shape[2:].numel(), channels, torch.get_num_threads()
+    sizes = batch, images.shape[2:].numel(), channels, planes, torch.get_num_threads()
     _LIBRARY.dyconv_average(images.data_ptr(), result.data_ptr(), *sizes)
     return result
 
@@ -193,6 +221,20 @@ def attend_gradient(
     squeeze, _, excite, _ = layers
     pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *results, to_attention, *gradients, scratch)]
     _LIBRARY.dyconv_attend_gradient(sizes, *pointers, torch.get_num_threads())
+
+
+def evaluate(
+    layer: Layer, sizes: Sizes | None, tensors: Sequence[Tensor], attention: Tensor | None, result: Tensor
+) -> None:
+    """Write what a layer makes of images by their attention to K kernels: all are contiguous in their format.
+
+    `tensors` are images (B, ...), kernels (K, ...), and with the `sizes` of an attention branch weight and bias of its
+    two layers, and the temperature. Without a branch, `attention` (B, K) is given.
+    """
+    pointers = [tensor.data_ptr() for tensor in tensors]
+    if sizes is None:
+        pointers += [None] * 5  # type: ignore[list-item]
+    _LIBRARY.dyconv_evaluate(layer, sizes, *pointers, _pointer(attention), result.data_ptr(), torch.get_num_threads())
 
 
 def can_mix(attention: Tensor, *rows: Tensor) -> bool:
@@ -291,7 +333,8 @@ def _load(path: Path) -> Any:
     }
     arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
     arguments["product"] = [ctypes.POINTER(Window)] + [pointer] * 5 + [threads]
-    arguments["average"] = [pointer, pointer, size, size, size, threads]
+    arguments["average"] = [pointer, pointer, size, size, size, size, threads]
+    arguments["evaluate"] = [ctypes.POINTER(Layer), ctypes.POINTER(Sizes)] + [pointer] * 9 + [threads]
     arguments["attend"] = [ctypes.POINTER(Sizes)] + [pointer] * 8 + [threads]
     arguments["attend_gradient"] = [ctypes.POINTER(Sizes)] + [pointer] * 12 + [threads]
     arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]

@@ -20,20 +20,16 @@ def average_pool(input: Tensor) -> Tensor:
     """
     if input.dim() == 2:
         return input
-    if not torch.is_grad_enabled() and _is_readable(input):
-        return native.average(input)
+    if not torch.is_grad_enabled() and native.can_read(input) and input.numel() > 0:
+        if input.is_contiguous(memory_format=torch.channels_last):
+            return native.average(input, planes=False)
+        if input.is_contiguous():
+            return native.average(input, planes=True)
     # A map without pixels is no error: a convolution with enough padding still makes an image of it.
     pixels = max(1, input.shape[2] * input.shape[3])
     if not _is_half(input):
         return input.sum((2, 3)) / pixels
     return (input.sum((2, 3), dtype=torch.float32) / pixels).to(input.dtype)
-
-
-def _is_readable(input: Tensor) -> bool:
-    """Return True if compiled code can average these images without a copy."""
-    if not native.can_read(input):
-        return False
-    return input.numel() > 0 and input.is_contiguous(memory_format=torch.channels_last)
 
 
 def with_average(input: Tensor) -> tuple[Tensor, Tensor]:

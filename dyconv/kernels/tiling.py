@@ -19,6 +19,8 @@ from dyconv.kernels.native import Matrices, Reach, Side
 from dyconv.kernels.products import PatchGrid, differentiable_product
 from dyconv.kernels.tracing import remembered
 
+_LAST = torch.channels_last
+
 
 class Steps(NamedTuple):
     """The windows by which output, gradient of the input and gradients of the kernels are computed.
@@ -49,7 +51,7 @@ class Tiles(NamedTuple):
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution."""
         size = images.shape[0], weight.shape[1], *self.grid.output_size
-        result = torch.empty(size, memory_format=torch.channels_last)
+        result = torch.empty(size, dtype=images.dtype, memory_format=_LAST)
         native.product(self._steps(images, weight).output, images, shared, attention, None, result)
         return result
 
@@ -57,7 +59,7 @@ class Tiles(NamedTuple):
         self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
     ) -> Tensor:
         """Return the gradient of the images, `start` (B, C) added at each pixel."""
-        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        result = torch.empty(images.shape, dtype=images.dtype, memory_format=_LAST)
         native.product(self._steps(images, weight).to_input, grad, shared, attention, start, result)
         return result
 

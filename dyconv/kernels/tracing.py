@@ -16,18 +16,26 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 _ANY_SIZE = 2**60
-_PLAIN = frozenset({Tensor, nn.Parameter})
+PLAIN = frozenset({Tensor, nn.Parameter})
+"""The types of torch's own tensors."""
 
 
 def is_traced() -> bool:
     """Return True if operations are compiled, exported, transformed, traced, counted or replaced, not just computed."""
-    return torch.compiler.is_compiling() or is_transformed() or _is_observed()
+    return torch.compiler.is_compiling() or _are_transforms_active() or _is_observed()
+
+
+def _none_active() -> bool:
+    return False
+
+
+# Older torch has no such function.
+_are_transforms_active: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", _none_active)
 
 
 def is_transformed() -> bool:
     """Return True if `torch.func` transforms the call (`grad`, `vmap`, …)."""
-    active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    return not torch.compiler.is_compiling() and active is not None and active()
+    return not torch.compiler.is_compiling() and _are_transforms_active()
 
 
 def is_exported() -> bool:
@@ -63,7 +71,7 @@ def is_ordinary(*tensors: Tensor) -> bool:
     # A loop, because a generator costs more than all of these tests. A gradient that `torch.autograd.grad` batches
     # differs from an ordinary tensor only in that it has no storage.
     for tensor in tensors:  # noqa: SIM110
-        if type(tensor) not in _PLAIN or not torch._C._has_storage(tensor):
+        if type(tensor) not in PLAIN or not torch._C._has_storage(tensor):
             return False
     return True
 

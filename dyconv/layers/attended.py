@@ -61,7 +61,8 @@ class AttendedConvolution(ConvolutionLayer):
         if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_watched_globally()):
             # The compiled branch, which `forward` uses too.
             average, branch = average_pool(input), self._branch()
-            if branch is not None and native.can_read(average, *branch) and average.shape[1] == self.in_channels:
+            channels = average.shape[1]
+            if branch is not None and branch.fits(channels, self.num_kernels) and native.can_read(average, *branch):
                 return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
 
@@ -88,14 +89,20 @@ class AttendedConvolution(ConvolutionLayer):
 
     def _mixes_by_attention(self) -> bool:
         """Return True if the weights of the attention branch mix the kernels unchanged, and nobody watches that."""
-        aggregator, kind = self.aggregator, type(self)
-        if kind.attention is not _ATTENTION or kind.mixture is not _MIXTURE or not is_plain_attention(aggregator):
+        aggregator, kind = self._modules["aggregator"], type(self)
+        if kind.attention is not _ATTENTION or kind.mixture is not _MIXTURE:
+            return False
+        if aggregator is None or not is_plain_attention(aggregator):
             return False
         return is_untouched(aggregator) and "attention" not in self.__dict__ and "mixture" not in self.__dict__
 
     def _branch(self) -> Branch | None:
         """Return the tensors of the attention branch; None if a hook or a replaced method changes or watches it."""
-        layers = self.attention_branch.plain_layers()
+        # From the dictionary, because `nn.Module` looks up an attribute by a call.
+        attention_branch = self._modules["attention_branch"]
+        if not isinstance(attention_branch, AttentionBranch):
+            return None
+        layers = attention_branch.plain_layers()
         if layers is None:
             return None
         return Branch(*layers, self.temperature)

@@ -14,11 +14,8 @@ Dimensions: B images, P pixels, C channels, H hidden units, K kernels. */
 #define PIECE 8
 /* Pixels that are summed up before they are added to the rest, which keeps long sums exact. */
 #define PIXELS 128
-
-typedef struct {
-    int64_t images, pixels, channels, hidden, kernels;
-    float temperature;
-} sizes;
+/* Registers among which the pixels of one channel are shared out, for the same reason. */
+#define SUMS 4
 
 /* `vectors` is a constant where this is called. */
 INLINE void add_pixels(const float *image, int64_t pixels, int64_t channels, float *sums, int64_t vectors)
@@ -43,6 +40,24 @@ INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels,
             for (int64_t q = 0; q < count; q++) average[c] += image[q * channels + c];
     }
     for (int64_t c = 0; c < channels; c++) average[c] /= pixels;
+}
+
+/* The same of an image that is stored channel by channel. */
+INLINE void average_planes(const float *image, int64_t pixels, int64_t channels, float *average)
+{
+    for (int64_t c = 0; c < channels; c++, image += pixels) {
+        half sums[SUMS];
+        float sum = 0;
+        int64_t p = 0;
+        for (int64_t s = 0; s < SUMS; s++) sums[s] = (half){0};
+        for (; p + SUMS * LANES <= pixels; p += SUMS * LANES)
+            for (int64_t s = 0; s < SUMS; s++) sums[s] += AT(const half, image + p + s * LANES);
+        for (; p + LANES <= pixels; p += LANES) sums[0] += AT(const half, image + p);
+        for (; p < pixels; p++) sum += image[p];
+        for (int64_t s = 1; s < SUMS; s++) sums[0] += sums[s];
+        for (int64_t lane = 0; lane < LANES; lane++) sum += sums[0][lane];
+        average[c] = sum / pixels;
+    }
 }
 
 INLINE float dot(const float *one, const float *other, int64_t count)
@@ -86,7 +101,8 @@ static void attend_to_image(
     const sizes *of, const float *image, const float *squeeze, const float *squeeze_bias, const float *excite,
     const float *excite_bias, float *average, float *hidden, float *attention)
 {
-    average_pixels(image, of->pixels, of->channels, average);
+    if (of->planes) average_planes(image, of->pixels, of->channels, average);
+    else average_pixels(image, of->pixels, of->channels, average);
     for (int64_t h = 0; h < of->hidden; h++) {
         const float sum = dot(squeeze + h * of->channels, average, of->channels) + squeeze_bias[h];
         hidden[h] = sum > 0 || sum != sum ? sum : 0; /* not a number stays what it is, as in torch */
@@ -129,21 +145,22 @@ static void gradient_of_row(
 }
 
 FOR_EACH_PROCESSOR
-static void average_image(const float *image, int64_t pixels, int64_t channels, float *average)
+static void average_image(const float *image, int64_t pixels, int64_t channels, float *average, int64_t planes)
 {
-    average_pixels(image, pixels, channels, average);
+    if (planes) average_planes(image, pixels, channels, average);
+    else average_pixels(image, pixels, channels, average);
 }
 
-/* (B, P, C) images to their averages (B, C). */
+/* (B, P, C) images, or with `planes` (B, C, P) ones, to their averages (B, C). */
 void dyconv_average(
-    const float *images, float *average, int64_t number, int64_t pixels, int64_t channels, int threads)
+    const float *images, float *average, int64_t number, int64_t pixels, int64_t channels, int64_t planes, int threads)
 {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t b = 0; b < number; b++)
-        average_image(images + b * pixels * channels, pixels, channels, average + b * channels);
+        average_image(images + b * pixels * channels, pixels, channels, average + b * channels, planes);
 }
 
-/* (B, P, C) images to their averages (B, C), hidden units (B, H) and attention (B, K). */
+/* (B, P, C) images, or with `planes` (B, C, P) ones, to their averages (B, C), hidden units (B, H) and attention (B, K). */
 void dyconv_attend(
     const sizes *of, const float *images, const float *squeeze, const float *squeeze_bias, const float *excite,
     const float *excite_bias, float *average, float *hidden, float *attention, int threads)

@@ -10,13 +10,6 @@ Dimensions: B images, H x W source and h x w result positions, C channels, T ker
 
 #define MOST_ROWS 16
 
-/* Entries start[p] to start[p + 1] - 1 belong to position p of the result: each is a row (or column) of the kernel, and
-   the row (or column) of the source that it meets; where all meet, these are evenly spaced. */
-typedef struct {
-    const int32_t *start, *tap, *source;
-    int64_t size, source_size, taps;
-} axis;
-
 /* A line of the result: the rows of the source, and of the kernel, that it needs, and what its sums begin with, if not
    with zero. */
 typedef struct {

@@ -6,7 +6,8 @@ torch does the work. Sums keep their order whatever the number of threads. */
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+/* Without wide registers, as tests compile it, the least of these processors is enough. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(NO_WIDE_REGISTERS)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_PROCESSOR
@@ -42,3 +43,28 @@ INLINE int has_wide_registers(void)
     return 0;
 #endif
 }
+
+/* The sizes of an attention branch, and the temperature of its softmax. With `planes` the pixels of a channel lie next
+   to each other, else the channels of a pixel. */
+typedef struct {
+    int64_t images, pixels, channels, hidden, kernels, planes;
+    float temperature;
+} sizes;
+
+/* Entries start[p] to start[p + 1] - 1 belong to position p of the result: each is a row (or column) of the kernel, and
+   the row (or column) of the source that it meets; where all meet, these are evenly spaced. */
+typedef struct {
+    const int32_t *start, *tap, *source;
+    int64_t size, source_size, taps;
+} axis;
+
+/* What `_evaluating.c` puts together; each stands with its own kind. */
+void dyconv_attend(
+    const sizes *of, const float *images, const float *squeeze, const float *squeeze_bias, const float *excite,
+    const float *excite_bias, float *average, float *hidden, float *attention, int threads);
+void dyconv_gather(
+    const float *source, const float *kernel, const float *start, float *result, const axis *rows, const axis *columns,
+    int64_t images, int64_t channels, int threads);
+void dyconv_mix(
+    const float *attention, const float *weight, int64_t weight_row, float *mixed, int64_t mixed_row, int64_t images,
+    int64_t kernels, int64_t numbers, int threads);

@@ -40,7 +40,8 @@ def in_double(layer: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
 def found(layer: nn.Module, images: Tensor) -> list[Tensor]:
     """The output, and the gradients of the images and of every parameter."""
     output = layer(images)
-    seed = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output.dtype)
+    draw = torch.Generator().manual_seed(1)
+    seed = torch.randn(output.shape, generator=draw, dtype=torch.float32).to(output.dtype)
     wanted = [t for t in (images, *layer.parameters()) if t.requires_grad]
     return [output, *torch.autograd.grad(output, wanted, seed)]
 
@@ -180,8 +181,8 @@ def test_one_image_without_gradient(
     kind: dict[str, Any], memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    attend = compiled.attend
-    monkeypatch.setattr(compiled, "attend", lambda *a: (made.append(1), attend(*a))[1])
+    evaluate = native.evaluate
+    monkeypatch.setattr(native, "evaluate", lambda *a: (made.append(1), evaluate(*a))[1])
     layer = layer_of(kind)
     image = images_for(layer, batch=1).detach().contiguous(memory_format=memory_format)
     double, exact = in_double(layer, image)
@@ -190,6 +191,30 @@ def test_one_image_without_gradient(
     assert made == [1]
     torch.testing.assert_close(output, double(exact).float(), rtol=1e-4, atol=1e-4)
     assert output.is_contiguous(memory_format=memory_format)
+
+
+@with_compiler
+def test_a_transposed_weight_of_the_branch_is_read_as_it_is() -> None:
+    layer = layer_of(KINDS[0], reduction=1)
+    weight = layer.attention_branch.squeeze.weight
+    weight.data = weight.data.t()
+    images = images_for(layer).detach()
+    expected = layer.attention(images)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.attention(images), expected)
+
+
+@with_compiler
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]])
+def test_another_default_dtype_changes_nothing(kind: dict[str, Any]) -> None:
+    layer = layer_of(kind)
+    images = images_for(layer, batch=40)
+    expected = found(layer, images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_alike(found(layer, images), expected, rtol=0, atol=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @with_compiler
@@ -237,7 +262,8 @@ def test_who_watches_or_changes_a_part_is_not_passed_by(calls: list[int], monkey
 def test_a_recorded_network_computes_what_an_unrecorded_one_does(calls: list[int]) -> None:
     model = build_model("mobilenet_v2", 10, num_kernels=4, width=0.35, depth=0.5, seed=0).eval()
     model = model.to(memory_format=torch.channels_last)
-    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    # More images than are evaluated in another way.
+    images = torch.randn(33, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         plain = model(images)
         assert calls, "no layer was done in one step"
