@@ -1,6 +1,6 @@
 """This module computes a dynamic convolution and its gradients by compiled kernels, alone or with its attention.
 
-`operators` calls it, and knows autograd. `tiling` and `depthwise` compute the convolutions, `native` calls the C code.
+`operators` calls it, and knows autograd. `panels`, `tiling` and `depthwise` compute the convolutions, `native` calls the C code.
 Everything is float32 on the CPU and channels-last. No step keeps the kernel of an image: the backward pass mixes them
 anew.
 

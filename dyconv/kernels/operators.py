@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
-from dyconv.kernels import compiled, depthwise, native, tiling
+from dyconv.kernels import compiled, depthwise, native, panels, tiling
 from dyconv.kernels.compiled import Branch, Computation
 from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.folding import Folding
@@ -489,6 +489,8 @@ def computation_of(g: Geometry) -> Computation:
     """Return the computation of a geometry by compiled kernels."""
     if g.depthwise:
         return depthwise.Direct(Folding(g.stride, g.padding, g.dilation, g.groups, 1), g.output_size)
+    if g.kernel_size != (1, 1):
+        return panels.Panels(PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size))
     return tiling.Tiles(PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size))
 
 
