@@ -36,7 +36,8 @@ INLINE int64_t NAMED(gather_run)(const line *l, int64_t channel, float *result, 
         const int64_t from = a->source[a->start[x]] * c;
         LANES sum = begin;
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t q = 0; q < 3; q++) sum += AT(const LANES, l->source[r] + channel + from + q * step) * taps[r][q];
+            for (int64_t q = 0; q < 3; q++)
+                sum += AT(const LANES, l->source[r] + channel + from + q * step) * taps[r][q];
         AT(LANES, result + x * c) = sum;
     }
     return x;
@@ -53,7 +54,8 @@ INLINE int64_t NAMED(add_run)(const line *l, int64_t channel, const float *gradi
         const int64_t from = a->source[a->start[x]] * c;
         const LANES grad = AT(const LANES, gradient + x * c);
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t q = 0; q < 3; q++) sums[r][q] += AT(const LANES, l->source[r] + channel + from + q * step) * grad;
+            for (int64_t q = 0; q < 3; q++)
+                sums[r][q] += AT(const LANES, l->source[r] + channel + from + q * step) * grad;
     }
     for (int64_t r = 0; r < rows; r++)
         for (int64_t q = 0; q < 3; q++) AT(LANES, l->kernel[r] + channel + a->tap[first + q] * c) += sums[r][q];

@@ -254,7 +254,8 @@ static void NAMED(gradient_of_rows)(
             const float *mixture = work->attention + (chunk.first + b) * K;
             float *own = lanes + b * K * LANES;
 #define CALL(constant)                                                                                                 \
-    if (images == TOGETHER) NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, TOGETHER, constant);    \
+    if (images == TOGETHER)                                                                                            \
+        NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, TOGETHER, constant);                 \
     else NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, images, constant)
             WITH_CONSTANT(K, CALL)
 #undef CALL
