@@ -115,8 +115,8 @@ def each_by_torch(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, folding
 
 
 def _mixed(attention: Tensor, shared: Tensor) -> Tensor:
-    """Return (B, T C) mixtures of (K, T C) kernels, which whoever calls the compiled kernels knows that they can read."""
-    # `mix` would ask again whether they can, at each call of a layer.
+    """Return (B, T C) mixtures of (K, T C) kernels."""
+    # Whoever calls this module knows that compiled kernels can read the tensors; `mix` would ask again.
     if attention.shape[1] > native.MOST_KERNELS:
         return mix(attention, shared)
     mixed = shared.new_empty(attention.shape[0], shared.shape[1])

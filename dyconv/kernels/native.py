@@ -1,4 +1,4 @@
-"""This module calls the compiled kernels in `csrc` (attention, depthwise, mixing, ordering, panels, tiles) through ctypes.
+"""This module calls the compiled kernels in `csrc` by ctypes: attention, depthwise, mixing, ordering, panels, tiles.
 
 They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch computes
 everything else. Callers are `compiled`, `depthwise`, `kernel_ops`, `panels`, `pooling` and `tiling`.

@@ -1,8 +1,8 @@
 """This module computes a dense convolution by kernels of several taps, one per image, on channels-last images.
 
 The compiled kernels copy some channels of some images to panels, and some rows and columns of the K kernels to tiles,
-which stay in the caches for all taps. Kernels are read as layers hold them; none is re-ordered or mixed in memory. The C
-code is called through `native`; `compiled` calls this module, and `tiling` computes kernels of one tap.
+which stay in the caches for all taps. Kernels are read as layers hold them; none is re-ordered or mixed in memory. The
+C code is called through `native`; `compiled` calls this module, and `tiling` computes kernels of one tap.
 
 Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
 """
