@@ -115,7 +115,7 @@ def test_kernels_of_several_taps_go_by_panels_and_others_by_tiles(monkeypatch: p
         with_gradients(dynamic_conv2d(*tensors, padding=kernel // 2), tensors)
         assert sorted(calls) == expected
         calls.clear()
-    shape = {"batch": 4, "num_kernels": 4, "in_channels": 16, "out_channels": 16, "input_size": (4, 4)}
-    rest = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    shape: dict[str, Any] = {"batch": 4, "num_kernels": 4, "in_channels": 16, "out_channels": 16, "input_size": (4, 4)}
+    rest: dict[str, Any] = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
     assert isinstance(operators.computation_of(Geometry(**shape, kernel_size=(1, 3), **rest)), Panels)
     assert isinstance(operators.computation_of(Geometry(**shape, kernel_size=(1, 1), **rest)), Tiles)
