@@ -1,8 +1,8 @@
 """This module computes a dynamic convolution and its gradients by compiled kernels, alone or with its attention.
 
-`operators` calls it, and knows autograd. `tiling` and `depthwise` compute the convolutions, `native` calls the C code.
-Everything is float32 on the CPU and channels-last. No step keeps the kernel of an image: the backward pass mixes them
-anew.
+`operators` calls it, and knows autograd. `panels`, `tiling` and `depthwise` compute the convolutions, `native` calls
+the C code. Everything is float32 on the CPU and channels-last. No step keeps the kernel of an image: the backward pass
+mixes them anew.
 
 Dimensions: B images, C input and O output channels, H x W pixels, K kernels, U hidden units of the attention branch.
 """

@@ -43,7 +43,7 @@ class Direct(NamedTuple):
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, C, H', W') convolution."""
         result = torch.empty((*images.shape[:2], *self.output_size), dtype=images.dtype, memory_format=_LAST)
-        native.gather(images, mix(attention, shared), None, result, *self.axes(images, _size(weight)).forward)
+        native.gather(images, _mixed(attention, shared), None, result, *self.axes(images, _size(weight)).forward)
         return result
 
     def input_gradient(
@@ -51,7 +51,7 @@ class Direct(NamedTuple):
     ) -> Tensor:
         """Return the gradient of the images, `start` (B, C) added at each pixel."""
         result = torch.empty(images.shape, dtype=images.dtype, memory_format=_LAST)
-        native.gather(grad, mix(attention, shared), start, result, *self.axes(images, _size(weight)).backward)
+        native.gather(grad, _mixed(attention, shared), start, result, *self.axes(images, _size(weight)).backward)
         return result
 
     def kernel_gradients(
@@ -63,7 +63,10 @@ class Direct(NamedTuple):
         native.kernel_gradient(images, to_kernels, grad, *self.axes(images, _size(weight)).forward)
         # Per image first, then summed into the K kernels and attention, as `mix` made the kernels of images.
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
-        add_gradients(attention, shared, to_kernels, to_attention, to_shared)
+        if len(weight) <= native.MOST_KERNELS:
+            native.add_gradients(attention, shared, to_kernels, to_attention, to_shared)
+        else:
+            add_gradients(attention, shared, to_kernels, to_attention, to_shared)
         to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape)
         return to_weight, to_attention
 
@@ -110,6 +113,16 @@ def each_by_torch(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, folding
     geometry = folding.stride, folding.padding, folding.dilation
     output = F.conv2d(folded, kernels, None, *geometry, batch * channels)
     return output.reshape(batch, channels, *output.shape[2:])
+
+
+def _mixed(attention: Tensor, shared: Tensor) -> Tensor:
+    """Return (B, T C) mixtures of (K, T C) kernels."""
+    # Whoever calls this module knows that compiled kernels can read the tensors; `mix` would ask again.
+    if attention.shape[1] > native.MOST_KERNELS:
+        return mix(attention, shared)
+    mixed = shared.new_empty(attention.shape[0], shared.shape[1])
+    native.mix(attention, shared, mixed)
+    return mixed
 
 
 def _size(weight: Tensor) -> Pair:

@@ -1,8 +1,8 @@
-"""This module calls the compiled kernels in `csrc` (attention, depthwise, mixing, ordering, tiles, whole layers).
+"""This module calls the compiled kernels in `csrc`: attention, depthwise, mixing, ordering, panels, tiles, layers.
 
 They are built when the package is installed, if there is a C compiler, are called through ctypes, and compute float32
-on the CPU; torch computes everything else. Callers are `compiled`, `depthwise`, `evaluating`, `kernel_ops`, `pooling`
-and `tiling`.
+on the CPU; torch computes everything else. Callers are `compiled`, `depthwise`, `evaluating`, `kernel_ops`, `panels`,
+`pooling` and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
 I rows and J columns of a matrix; U hidden units of an attention branch.
@@ -110,6 +110,38 @@ class Window(ctypes.Structure):
         # Later taps add to what the first one wrote, so pixels that it does not reach must be filled before.
         covers_result = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
         return cls(images, pixels, not covers_result, source, result, matrices, (Reach * len(reaches))(*reaches))
+
+
+class Map(ctypes.Structure):
+    """Channels, pixels, places between two lines that a tap reaches, and the pixel in each place of a panel."""
+
+    _fields_ = (*_integers("channels", "pixels", "line"), ("pixel", ctypes.POINTER(ctypes.c_int32)))
+
+    @classmethod
+    def of(cls, channels: int, pixels: Sequence[int], line: int) -> "Map":
+        """Return the map of these pixels, in the order of their places."""
+        return cls(channels, len(pixels), line, _int32_array(pixels))
+
+
+class PanelWindow(ctypes.Structure):
+    """Both sides of a convolution by panels, as the C code reads them.
+
+    `turned` says that the source has the output channels, as in the gradient of an input.
+    """
+
+    _fields_ = (
+        *_integers("images", "kernels", "taps", "turned"),
+        ("source", Map),
+        ("result", Map),
+        ("reaches", ctypes.POINTER(Reach)),
+    )
+
+    @classmethod
+    def of(
+        cls, images: int, kernels: int, turned: bool, source: Map, result: Map, reaches: Sequence[Reach]
+    ) -> "PanelWindow":
+        """Return the window of these taps."""
+        return cls(images, kernels, len(reaches), turned, source, result, (Reach * len(reaches))(*reaches))
 
 
 class Sizes(ctypes.Structure):
@@ -301,6 +333,34 @@ def product_gradient(
     _LIBRARY.dyconv_product_gradient(window, *pointers, threads)
 
 
+def panel_product(
+    window: PanelWindow, source: Tensor, weight: Tensor, attention: Tensor, start: Tensor | None, result: Tensor
+) -> None:
+    """Write to `result` the convolution of the source, each image with its own mixture of kernels (K, O, C, h, w).
+
+    `attention` is (B, K) and contiguous. Sums begin at `start` (B, channels of the result), contiguous, or at zero if
+    that is None.
+    """
+    threads = torch.get_num_threads()
+    scratch = weight.new_empty(_LIBRARY.dyconv_panel_scratch(window, False, threads))
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), _pointer(start), result.data_ptr()
+    _LIBRARY.dyconv_panel_product(window, *pointers, scratch.data_ptr(), threads)
+
+
+def panel_gradient(
+    window: PanelWindow,
+    sides: tuple[Tensor, Tensor],
+    weight: Tensor,
+    attention: Tensor,
+    gradients: tuple[Tensor, Tensor],
+) -> None:
+    """Write the gradients of the kernels (K, O, C, h, w) and of (B, K) attention, from both sides of the window."""
+    threads = torch.get_num_threads()
+    scratch = weight.new_empty(_LIBRARY.dyconv_panel_scratch(window, True, threads))
+    pointers = [tensor.data_ptr() for tensor in (*sides, weight, attention, *gradients, scratch)]
+    _LIBRARY.dyconv_panel_gradient(window, *pointers, threads)
+
+
 def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
     return *attention.shape, weight.shape[1], torch.get_num_threads()
 
@@ -338,11 +398,15 @@ def _load(path: Path) -> Any:
     arguments["attend"] = [ctypes.POINTER(Sizes)] + [pointer] * 8 + [threads]
     arguments["attend_gradient"] = [ctypes.POINTER(Sizes)] + [pointer] * 12 + [threads]
     arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]
+    arguments["panel_scratch"] = [ctypes.POINTER(PanelWindow), ctypes.c_int, threads]
+    arguments["panel_product"] = [ctypes.POINTER(PanelWindow)] + [pointer] * 6 + [threads]
+    arguments["panel_gradient"] = [ctypes.POINTER(PanelWindow)] + [pointer] * 7 + [threads]
     for name, types in arguments.items():
         function = getattr(library, f"dyconv_{name}", None)
         if function is None:  # built from older sources
             return None
         function.argtypes, function.restype = types, None
+    library.dyconv_panel_scratch.restype = size
     return library
 
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
-from dyconv.kernels import compiled, depthwise, native, tiling
+from dyconv.kernels import compiled, depthwise, native, panels, tiling
 from dyconv.kernels.compiled import Branch, Computation
 from dyconv.kernels.cuda import dense as cuda_dense
 from dyconv.kernels.cuda import depthwise as cuda_depthwise
@@ -528,7 +528,11 @@ def computation_of(g: Geometry, on_device: bool = False) -> Computation:
         folding = Folding(g.stride, g.padding, g.dilation, g.groups, 1)
         return (cuda_depthwise.Depthwise if on_device else depthwise.Direct)(folding, g.output_size)
     grid = PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
-    return (cuda_dense.Tiles if on_device else tiling.Tiles)(grid)
+    if on_device:
+        return cuda_dense.Tiles(grid)
+    if g.kernel_size != (1, 1):
+        return panels.Panels(grid)
+    return tiling.Tiles(grid)
 
 
 def convolve(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:

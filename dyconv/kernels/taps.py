@@ -38,7 +38,7 @@ def used_regions(
 ) -> tuple[TapRegion, ...]:
     """Return the regions of all taps that meet at least one input pixel, in the order of the taps."""
     axes = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
-    rows, columns = (_spans(*axis) for axis in axes)
+    rows, columns = (spans(*axis) for axis in axes)
     every_image = slice(None)
     regions = []
     for i, (out_i, in_i, n_i) in rows.items():
@@ -48,7 +48,7 @@ def used_regions(
     return tuple(regions)
 
 
-def _spans(
+def spans(
     n_in: int, n_out: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> dict[int, tuple[slice, slice, int]]:
     """Return for each tap in use along one axis the output and input positions that it connects, and their number."""

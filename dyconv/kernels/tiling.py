@@ -2,7 +2,8 @@
 
 A tile of an image's kernel is mixed and multiplied while it is in the first cache; none is ever written to memory. No
 input is padded and no patch copied: each tap of the kernel is a matrix that maps the input pixels in its reach to the
-output. The C code is called through `native`, products by torch are in `products`; `compiled` calls this module.
+output. Layers take it for kernels of one tap, and `panels` for those of several. The C code is called through `native`,
+products by torch are in `products`; `compiled` calls this module.
 
 Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
 """

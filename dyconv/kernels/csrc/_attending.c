@@ -12,10 +12,19 @@ Dimensions: B images, P pixels, C channels, H hidden units, K kernels. */
 /* Registers of half the width, which every processor has, several at a time. */
 #define LANES 8
 #define PIECE 8
+#define ROWS 4
 /* Pixels that are summed up before they are added to the rest, which keeps long sums exact. */
 #define PIXELS 128
 /* Registers among which the pixels of one channel are shared out, for the same reason. */
 #define SUMS 4
+
+/* Calls `call` for pieces of `count` numbers from n on, of eight vectors, four, two or one: fewer would wait for each
+   other's sums. */
+#define IN_PIECES(n, count, call)                                                                                      \
+    for (; n + PIECE * LANES <= count; n += PIECE * LANES) call(PIECE);                                                \
+    for (; n + 4 * LANES <= count; n += 4 * LANES) call(4);                                                            \
+    for (; n + 2 * LANES <= count; n += 2 * LANES) call(2);                                                            \
+    for (; n + LANES <= count; n += LANES) call(1)
 
 /* `vectors` is a constant where this is called. */
 INLINE void add_pixels(const float *image, int64_t pixels, int64_t channels, float *sums, int64_t vectors)
@@ -33,9 +42,9 @@ INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels,
     for (int64_t p = 0; p < pixels; p += PIXELS, image += PIXELS * channels) {
         const int64_t count = pixels - p < PIXELS ? pixels - p : PIXELS;
         int64_t c = 0;
-        for (; c + PIECE * LANES <= channels; c += PIECE * LANES)
-            add_pixels(image + c, count, channels, average + c, PIECE);
-        for (; c + LANES <= channels; c += LANES) add_pixels(image + c, count, channels, average + c, 1);
+#define ADD(vectors) add_pixels(image + c, count, channels, average + c, vectors)
+        IN_PIECES(c, channels, ADD);
+#undef ADD
         for (; c < channels; c++)
             for (int64_t q = 0; q < count; q++) average[c] += image[q * channels + c];
     }
@@ -60,35 +69,52 @@ INLINE void average_planes(const float *image, int64_t pixels, int64_t channels,
     }
 }
 
-INLINE float dot(const float *one, const float *other, int64_t count)
+/* The products of some rows, whose number is a constant where this is called, with one vector: alone, the sums of a row
+   would wait for each other. */
+INLINE void dots(const float *matrix, const float *vector, int64_t count, float *results, int64_t rows)
 {
-    half sums = {0};
-    float sum = 0;
+    half sums[ROWS][2];
+    for (int64_t r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (half){0};
     int64_t n = 0;
-    for (; n + LANES <= count; n += LANES) sums += AT(const half, one + n) * AT(const half, other + n);
-    for (; n < count; n++) sum += one[n] * other[n];
-    for (int64_t lane = 0; lane < LANES; lane++) sum += sums[lane];
-    return sum;
+    for (; n + 2 * LANES <= count; n += 2 * LANES)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t v = 0; v < 2; v++)
+                sums[r][v] += AT(const half, matrix + r * count + n + v * LANES) * AT(const half, vector + n + v * LANES);
+    for (int64_t r = 0; r < rows; r++) {
+        float sum = 0;
+        for (int64_t m = n; m < count; m++) sum += matrix[r * count + m] * vector[m];
+        for (int64_t lane = 0; lane < LANES; lane++) sum += sums[r][0][lane] + sums[r][1][lane];
+        results[r] = sum;
+    }
 }
 
-/* The sum of `rows` rows of `count` numbers, each times its factor; factors lie `apart`. */
+INLINE void multiply(const float *matrix, const float *vector, int64_t rows, int64_t count, float *results)
+{
+    int64_t r = 0;
+    for (; r + ROWS <= rows; r += ROWS) dots(matrix + r * count, vector, count, results + r, ROWS);
+    for (; r < rows; r++) dots(matrix + r * count, vector, count, results + r, 1);
+}
+
+/* The sum of `number` rows, each times its factor; factors lie `apart`. Some columns; `vectors` is a constant. */
+INLINE void weighted_columns(
+    const float *rows, int64_t row, const float *factors, int64_t apart, int64_t number, float *result,
+    int64_t vectors)
+{
+    half sums[PIECE];
+    for (int64_t v = 0; v < vectors; v++) sums[v] = (half){0};
+    for (int64_t r = 0; r < number; r++)
+        for (int64_t v = 0; v < vectors; v++) sums[v] += AT(const half, rows + r * row + v * LANES) * factors[r * apart];
+    for (int64_t v = 0; v < vectors; v++) AT(half, result + v * LANES) = sums[v];
+}
+
+/* All columns. */
 INLINE void weighted_sum(
     const float *rows, int64_t row, const float *factors, int64_t apart, int64_t number, float *result, int64_t count)
 {
     int64_t n = 0;
-    for (; n + PIECE * LANES <= count; n += PIECE * LANES) {
-        half sums[PIECE];
-        for (int64_t v = 0; v < PIECE; v++) sums[v] = (half){0};
-        for (int64_t r = 0; r < number; r++)
-            for (int64_t v = 0; v < PIECE; v++)
-                sums[v] += AT(const half, rows + r * row + n + v * LANES) * factors[r * apart];
-        for (int64_t v = 0; v < PIECE; v++) AT(half, result + n + v * LANES) = sums[v];
-    }
-    for (; n + LANES <= count; n += LANES) {
-        half sum = {0};
-        for (int64_t r = 0; r < number; r++) sum += AT(const half, rows + r * row + n) * factors[r * apart];
-        AT(half, result + n) = sum;
-    }
+#define SUM(vectors) weighted_columns(rows + n, row, factors, apart, number, result + n, vectors)
+    IN_PIECES(n, count, SUM);
+#undef SUM
     for (; n < count; n++) {
         float sum = 0;
         for (int64_t r = 0; r < number; r++) sum += rows[r * row + n] * factors[r * apart];
@@ -103,13 +129,15 @@ static void attend_to_image(
 {
     if (of->planes) average_planes(image, of->pixels, of->channels, average);
     else average_pixels(image, of->pixels, of->channels, average);
+    multiply(squeeze, average, of->hidden, of->channels, hidden);
     for (int64_t h = 0; h < of->hidden; h++) {
-        const float sum = dot(squeeze + h * of->channels, average, of->channels) + squeeze_bias[h];
+        const float sum = hidden[h] + squeeze_bias[h];
         hidden[h] = sum > 0 || sum != sum ? sum : 0; /* not a number stays what it is, as in torch */
     }
     float most = -INFINITY, total = 0;
+    multiply(excite, hidden, of->kernels, of->hidden, attention);
     for (int64_t k = 0; k < of->kernels; k++) {
-        attention[k] = (dot(excite + k * of->hidden, hidden, of->hidden) + excite_bias[k]) / of->temperature;
+        attention[k] = (attention[k] + excite_bias[k]) / of->temperature;
         if (attention[k] > most) most = attention[k];
     }
     for (int64_t k = 0; k < of->kernels; k++) total += attention[k] = expf(attention[k] - most);

@@ -9,6 +9,10 @@ Dimensions: B images, H x W source and h x w result positions, C channels, T ker
 #include "_native.h"
 
 #define MOST_ROWS 16
+/* Positions along an axis of a small map, whose loops go through a whole image with a few channels: more of them would
+   not find each other's numbers in the caches. */
+#define MOST_POSITIONS 64
+#define SMALL (256 * 1024)
 
 /* A line of the result: the rows of the source, and of the kernel, that it needs, and what its sums begin with, if not
    with zero. */
@@ -19,10 +23,39 @@ typedef struct {
     int64_t rows, channels;
 } line;
 
+/* The taps, of three, that meet the source at a position, bit by bit, and how far from its begin each meets it. */
+typedef struct {
+    int64_t taps, offset[3];
+} meeting;
+
+INLINE void meet(const axis *along, int64_t distance, meeting *meetings)
+{
+    for (int64_t p = 0; p < along->size; p++) {
+        meetings[p].taps = 0;
+        for (int32_t entry = along->start[p]; entry < along->start[p + 1]; entry++) {
+            meetings[p].taps |= 1 << along->tap[entry];
+            meetings[p].offset[along->tap[entry]] = along->source[entry] * distance;
+        }
+    }
+}
+
+INLINE int is_small(const axis *rows, const axis *columns, int64_t channels)
+{
+    const int64_t from = rows->source_size * columns->source_size, to = rows->size * columns->size;
+    return rows->taps == 3 && columns->taps == 3 && rows->size <= MOST_POSITIONS && columns->size <= MOST_POSITIONS
+        && (from + to) * channels * (int64_t)sizeof(float) <= SMALL;
+}
+
 INLINE int is_whole(const axis *columns, int64_t x)
 {
     return columns->taps == 3 && columns->start[x + 1] - columns->start[x] == 3;
 }
+
+/* A convolution by three taps each way: what meets at its lines and at the positions of a line. */
+typedef struct {
+    const meeting *down, *across;
+    int64_t lines, positions, channels;
+} square;
 
 #define LANES wide
 #define NAMED(name) name##_wide
@@ -43,10 +76,11 @@ INLINE int is_whole(const axis *columns, int64_t x)
 #define NAMED(name) name##_single
 #include "_depthwise_lanes.h"
 
-/* One image: `other` is the result to be written, or the gradient of the result to be added to the kernel. */
-INLINE void do_image(
+/* One image: `other` is the result to be written, or the gradient of the result to be added to the kernel. Channels from
+   `first` on, line by line. */
+INLINE void do_lines(
     const float *source, float *kernel, const float *start, float *other, const axis *rows, const axis *columns,
-    int64_t channels, int adds)
+    int64_t channels, int64_t first, int adds)
 {
     const int wide_enough = has_wide_registers();
     for (int64_t y = 0; y < rows->size; y++, other += columns->size * channels) {
@@ -56,12 +90,30 @@ INLINE void do_image(
             l.source[r] = source + rows->source[entry] * columns->source_size * channels;
             l.kernel[r] = kernel + rows->tap[entry] * columns->taps * channels;
         }
-        int64_t c = 0;
-        for (; wide_enough && c + 16 <= channels; c += 16) do_line_wide(l, c, other, adds);
-        for (; c + 8 <= channels; c += 8) do_line_half(l, c, other, adds);
-        for (; c + 4 <= channels; c += 4) do_line_narrow(l, c, other, adds);
-        for (; c < channels; c++) do_line_single(l, c, other, adds);
+        int64_t c = first;
+        for (; wide_enough && c + 16 <= channels; c += 16) do_line_wide(&l, c, other, adds);
+        for (; c + 8 <= channels; c += 8) do_line_half(&l, c, other, adds);
+        for (; c + 4 <= channels; c += 4) do_line_narrow(&l, c, other, adds);
+        for (; c < channels; c++) do_line_single(&l, c, other, adds);
     }
+}
+
+INLINE void do_image(
+    const float *source, float *kernel, const float *start, float *other, const axis *rows, const axis *columns,
+    int64_t channels, int adds)
+{
+    int64_t c = 0;
+    if (is_small(rows, columns, channels)) {
+        meeting down[MOST_POSITIONS], across[MOST_POSITIONS];
+        meet(rows, columns->source_size * channels, down);
+        meet(columns, channels, across);
+        const square s = {down, across, rows->size, columns->size, channels};
+        for (; has_wide_registers() && c + 16 <= channels; c += 16)
+            do_square_wide(&s, source + c, kernel + c, start ? start + c : 0, other + c, adds);
+        for (; c + 8 <= channels; c += 8)
+            do_square_half(&s, source + c, kernel + c, start ? start + c : 0, other + c, adds);
+    }
+    if (c < channels) do_lines(source, kernel, start, other, rows, columns, channels, c, adds);
 }
 
 FOR_EACH_PROCESSOR

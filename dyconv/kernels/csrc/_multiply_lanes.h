@@ -13,10 +13,12 @@ INLINE void NAMED(multiply)(
             sums[p][v] = goes_on ? AT(const VECTOR, result + p * to + v * LANES)
                        : start   ? AT(const VECTOR, start + v * LANES)
                                  : (VECTOR){0};
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < rows; r++) {
+        VECTOR weight[2];
+        for (int64_t v = 0; v < vectors; v++) weight[v] = AT(const VECTOR, mixed + r * WIDTH + v * LANES);
         for (int64_t p = 0; p < pixels; p++)
-            for (int64_t v = 0; v < vectors; v++)
-                sums[p][v] += AT(const VECTOR, mixed + r * WIDTH + v * LANES) * source[p * from + r];
+            for (int64_t v = 0; v < vectors; v++) sums[p][v] += weight[v] * source[p * from + r];
+    }
     for (int64_t p = 0; p < pixels; p++)
         for (int64_t v = 0; v < vectors; v++) AT(VECTOR, result + p * to + v * LANES) = sums[p][v];
 }

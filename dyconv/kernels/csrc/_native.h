@@ -6,11 +6,15 @@ torch does the work. Sums keep their order whatever the number of threads. */
 #include <stdint.h>
 #include <string.h>
 
-/* Without wide registers, as tests compile it, the least of these processors is enough. */
+/* NO_WIDE_REGISTERS leaves the loops to the processor that the compiler is told of, which has no wide registers. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(NO_WIDE_REGISTERS)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_PROCESSOR
+#endif
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(NO_WIDE_REGISTERS)
+#define HAVE_WIDE_REGISTERS
+#define FOR_WIDE_REGISTERS __attribute__((target("arch=x86-64-v4")))
 #endif
 #define INLINE static inline __attribute__((always_inline))
 #define AT(type, pointer) (*(type *)(pointer))

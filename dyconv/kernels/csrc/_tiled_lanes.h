@@ -12,33 +12,36 @@ INLINE range NAMED(columns_from)(int64_t first, int64_t columns)
     return (range){smaller(first, columns - size), size};
 }
 
-/* A tile of each of the K matrices of a tap, which lie `apart`; columns that are done already are zero. */
+/* A tile of each of the K matrices of a tap, the K of a row next to each other; columns that are done already are zero. */
 INLINE void NAMED(pack)(
-    const matrices *of, const float *weight, float *tile, range rows, range columns, int64_t done, int64_t apart)
+    const matrices *of, const float *weight, float *tile, range rows, range columns, int64_t done)
 {
+    const int64_t row = of->kernels * WIDTH;
     for (int64_t k = 0; k < of->kernels; k++) {
         const float *source = weight + k * of->kernel + rows.first * of->row + columns.first * of->column;
-        float *target = tile + k * apart;
+        float *target = tile + k * WIDTH;
         if (of->column == 1)
             for (int64_t r = 0; r < rows.size; r++)
-                for (int64_t c = 0; c < columns.size; c++) target[r * WIDTH + c] = source[r * of->row + c];
+                for (int64_t c = 0; c < columns.size; c++) target[r * row + c] = source[r * of->row + c];
         else
             for (int64_t c = 0; c < columns.size; c++)
-                for (int64_t r = 0; r < rows.size; r++) target[r * WIDTH + c] = source[r * of->row + c * of->column];
+                for (int64_t r = 0; r < rows.size; r++) target[r * row + c] = source[r * of->row + c * of->column];
         for (int64_t r = 0; r < rows.size; r++)
-            for (int64_t c = 0; c < done - columns.first; c++) target[r * WIDTH + c] = 0;
+            for (int64_t c = 0; c < done - columns.first; c++) target[r * row + c] = 0;
     }
 }
 
-/* The first `count` numbers of K tiles that lie `apart`, mixed. */
+/* Some rows of a tile, mixed. */
 INLINE void NAMED(mix_tile)(
-    const float *tile, int64_t apart, const float *attention, float *mixed, int64_t count, int64_t kernels)
+    const float *tile, const float *attention, float *mixed, int64_t rows, int64_t vectors, int64_t kernels)
 {
-    for (int64_t n = 0; n < count; n += LANES) {
-        VECTOR sum = AT(const VECTOR, tile + n) * attention[0];
-        for (int64_t k = 1; k < kernels; k++) sum += AT(const VECTOR, tile + k * apart + n) * attention[k];
-        AT(VECTOR, mixed + n) = sum;
-    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t v = 0; v < vectors; v++) {
+            const float *from = tile + r * kernels * WIDTH + v * LANES;
+            VECTOR sum = AT(const VECTOR, from) * attention[0];
+            for (int64_t k = 1; k < kernels; k++) sum += AT(const VECTOR, from + k * WIDTH) * attention[k];
+            AT(VECTOR, mixed + r * WIDTH + v * LANES) = sum;
+        }
 }
 
 /* Columns of all pixels of an image of the result: what its sums begin with. */
@@ -61,7 +64,7 @@ INLINE void NAMED(multiply_lines)(
 
 /* What a tile of a tap brings to some columns of some images. */
 INLINE void NAMED(product_of_tile)(
-    const product *work, const float *tile, int64_t t, range rows, int64_t depth, range columns, range images)
+    const product *work, const float *tile, int64_t t, range rows, range columns, range images)
 {
     float mixed[DEPTH * WIDTH];
     const window *how = work->how;
@@ -72,7 +75,9 @@ INLINE void NAMED(product_of_tile)(
         const float *source = work->source + b * how->source.image + tap->source + rows.first;
         float *result = work->result + b * how->result.image + tap->result + columns.first;
         const float *start = work->start ? work->start + b * J + columns.first : 0, *mixture = work->attention + b * K;
-#define CALL(constant) NAMED(mix_tile)(tile, depth * WIDTH, mixture, mixed, rows.size * WIDTH, constant)
+#define CALL(constant)                                                                                                 \
+    if (columns.size == WIDTH) NAMED(mix_tile)(tile, mixture, mixed, rows.size, 2, constant);                          \
+    else NAMED(mix_tile)(tile, mixture, mixed, rows.size, 1, constant)
         WITH_CONSTANT(K, CALL)
 #undef CALL
         if (columns.size == WIDTH)
@@ -97,8 +102,8 @@ static void NAMED(product_of_images)(const product *work, range images)
         for (int64_t t = 0; t < of->taps; t++)
             for (int64_t i = 0; i < of->rows && how->reaches[t].lines && how->reaches[t].pixels; i += depth) {
                 const range rows = {i, smaller(depth, of->rows - i)};
-                NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, 0, depth * WIDTH);
-                NAMED(product_of_tile)(work, tile, t, rows, depth, columns, images);
+                NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, 0);
+                NAMED(product_of_tile)(work, tile, t, rows, columns, images);
             }
         done = columns.first + columns.size;
     }
@@ -142,17 +147,18 @@ INLINE void NAMED(spread)(
         for (int64_t k = 0; k < kernels; k++) found[b][k] = AT(const VECTOR, lanes + (b * kernels + k) * LANES);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t v = 0; v < vectors; v++) {
-            const int64_t at = r * WIDTH + v * LANES;
+            const int64_t at = r * kernels * WIDTH + v * LANES;
             VECTOR grad[TOGETHER];
-            for (int64_t b = 0; b < images; b++) grad[b] = AT(const VECTOR, grads + b * apart + at);
+            for (int64_t b = 0; b < images; b++)
+                grad[b] = AT(const VECTOR, grads + b * apart + r * WIDTH + v * LANES);
             for (int64_t k = 0; k < kernels; k++) {
-                const VECTOR weight = AT(const VECTOR, tile + k * apart + at);
-                VECTOR sum = AT(const VECTOR, sums + k * apart + at);
+                const VECTOR weight = AT(const VECTOR, tile + at + k * WIDTH);
+                VECTOR sum = AT(const VECTOR, sums + at + k * WIDTH);
                 for (int64_t b = 0; b < images; b++) {
                     found[b][k] += grad[b] * weight;
                     sum += grad[b] * attention[b * kernels + k];
                 }
-                AT(VECTOR, sums + k * apart + at) = sum;
+                AT(VECTOR, sums + at + k * WIDTH) = sum;
             }
         }
     for (int64_t b = 0; b < images; b++)
@@ -161,12 +167,12 @@ INLINE void NAMED(spread)(
 
 /* A tile of the gradients of the K kernels: from `to_weight` to `sums`, or back, without the columns done already. */
 INLINE void NAMED(copy_tile)(
-    const matrices *of, float *to_weight, float *sums, int64_t apart, range rows, range columns, int64_t done, int back)
+    const matrices *of, float *to_weight, float *sums, range rows, range columns, int64_t done, int back)
 {
     const int64_t skipped = done - columns.first, size = sizeof(float) * (columns.size - skipped);
     for (int64_t k = 0; k < of->kernels; k++)
         for (int64_t r = 0; r < rows.size; r++) {
-            float *near = sums + k * apart + r * WIDTH + skipped;
+            float *near = sums + (r * of->kernels + k) * WIDTH + skipped;
             float *far = to_weight + k * of->kernel + (rows.first + r) * of->row + done * of->column;
             if (of->column == 1) back ? memcpy(far, near, size) : memcpy(near, far, size);
             else
@@ -181,8 +187,8 @@ FOR_EACH_PROCESSOR
 static void NAMED(gradient_of_rows)(
     const gradient *work, int64_t t, range rows, range chunk, float *to_attention, float *lanes)
 {
+    float tile[MOST_KERNELS * HIGH * WIDTH], sums[MOST_KERNELS * HIGH * WIDTH];
     /* A little more than the tiles: as far apart as a power of two, they would share sets of the cache. */
-    float tile[MOST_KERNELS * (HIGH * WIDTH + LANES)], sums[MOST_KERNELS * (HIGH * WIDTH + LANES)];
     float grads[TOGETHER * (HIGH * WIDTH + LANES)];
     const window *how = work->how;
     const matrices *of = &how->matrices;
@@ -194,9 +200,9 @@ static void NAMED(gradient_of_rows)(
     for (int64_t done = 0; done < of->columns;) {
         const range columns = NAMED(columns_from)(done, of->columns);
         const int64_t vectors = columns.size / LANES;
-        NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, done, apart);
-        memset(sums, 0, sizeof(float) * K * apart);
-        if (chunk.first) NAMED(copy_tile)(of, to_weight, sums, apart, rows, columns, done, 0);
+        NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, done);
+        memset(sums, 0, sizeof(float) * K * rows.size * WIDTH);
+        if (chunk.first) NAMED(copy_tile)(of, to_weight, sums, rows, columns, done, 0);
         for (int64_t b = 0; b < chunk.size; b += TOGETHER) {
             const int64_t images = smaller(TOGETHER, chunk.size - b);
             for (int64_t n = 0; n < images; n++) {
@@ -208,12 +214,13 @@ static void NAMED(gradient_of_rows)(
             const float *mixture = work->attention + (chunk.first + b) * K;
             float *own = lanes + b * K * LANES;
 #define CALL(constant)                                                                                                 \
-    if (images == TOGETHER) NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, TOGETHER, constant);    \
+    if (images == TOGETHER)                                                                                            \
+        NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, TOGETHER, constant);                 \
     else NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, images, constant)
             WITH_CONSTANT(K, CALL)
 #undef CALL
         }
-        NAMED(copy_tile)(of, to_weight, sums, apart, rows, columns, done, 1);
+        NAMED(copy_tile)(of, to_weight, sums, rows, columns, done, 1);
         done = columns.first + columns.size;
     }
     for (int64_t n = 0; n < chunk.size * K; n++) {
