@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyconv.deployment.attention import ConstantODAttention, averaged
-from dyconv.deployment.mixing import Branches, MixedKernels, Scales, as_map
+from dyconv.deployment.mixing import Branches, MixedKernels, Mixing, Scales, as_map
 from dyconv.deployment.windows import Padding, Windows, constant_conv2d, constant_linear
 from dyconv.errors import ConversionError
 from dyconv.layers.condconv import BlockRouting
@@ -210,7 +210,7 @@ class ConstantLinear(ConstantLayer):
     ) -> None:
         super().__init__()
         self.attention, self.strategy = attention, strategy
-        self.num_kernels, self.out_features, self.in_features = weight.shape
+        num_kernels, self.out_features, self.in_features = weight.shape
         self.is_mixed = form == "matmul"
         if self.is_mixed:
             # A bias is a matrix's column for an input that is always one.
@@ -218,6 +218,7 @@ class ConstantLinear(ConstantLayer):
             self.matrices = constant_linear(columns.flatten(1).T, None)
         else:
             self.branches = constant_linear(weight.flatten(0, 1), None if bias is None else bias.flatten())
+            self.mixing = Mixing(1, num_kernels)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, ..., O) product of (B, ..., I) inputs; (O,) of one input (I,)."""
@@ -227,15 +228,15 @@ class ConstantLinear(ConstantLayer):
         mixture = self.attention(rows.mean(1))
         if self.strategy is not None:
             mixture = self.strategy(mixture)
-        mixture = mixture.to(input.dtype)
         if self.is_mixed:
-            matrices = torch.unflatten(self.matrices(mixture), 1, (self.out_features, -1))
+            matrices = torch.unflatten(self.matrices(mixture.to(input.dtype)), 1, (self.out_features, -1))
             output = rows @ matrices[:, :, : self.in_features].transpose(1, 2)
             if matrices.shape[2] > self.in_features:
                 output = output + matrices[:, None, :, self.in_features]
         else:
-            by_kernel = torch.unflatten(self.branches(rows), 2, (self.num_kernels, self.out_features))
-            output = (mixture[:, None, None, :] @ by_kernel)[:, :, 0]
+            # A position is a pixel.
+            maps = self.branches(rows).transpose(1, 2)[:, :, :, None]
+            output = self.mixing(maps, mixture)[:, :, :, 0].transpose(1, 2)
         if input.dim() == 2:
             return output[:, 0]
         return torch.unflatten(output, 1, input.shape[1:-1])

@@ -42,7 +42,8 @@ class Branches(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, windows: Windows, *, by_position: bool = False) -> None:
         super().__init__()
-        self.num_kernels, self.groups = weight.shape[0], windows.groups
+        self.groups = windows.groups
+        self.mixing = Mixing(windows.groups, weight.shape[0])
         self.in_channels = weight.shape[2] * windows.groups
         # A group of a convolution has its output channels side by side, here those of all K kernels.
         by_group = torch.unflatten(weight, 1, (self.groups, -1)).transpose(0, 1).flatten(0, 2)
@@ -66,7 +67,7 @@ class Branches(nn.Module):
             maps = maps * as_map(scales.positions.repeat(1, self.in_channels), maps)
         maps = self.branches(maps)
         if mixture is not None:
-            maps = mixed_maps(maps, mixture, self.groups, self.num_kernels)
+            maps = self.mixing(maps, mixture)
         if scales.outputs is not None:
             maps = maps * as_map(scales.outputs, maps)
         return maps
@@ -80,7 +81,7 @@ class MixedKernels(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, windows: Windows) -> None:
         super().__init__()
-        self.num_kernels, self.groups = weight.shape[0], windows.groups
+        self.groups = windows.groups
         self.shape = (self.groups, weight.shape[1] // self.groups, weight.shape[2], windows.positions)
         self.weight = constant(weight.flatten(1))
         self.bias = None if bias is None else constant(bias)
@@ -113,13 +114,20 @@ class MixedKernels(nn.Module):
         return mixture.to(shared.dtype) @ shared
 
 
-def mixed_maps(maps: Tensor, mixture: Tensor, groups: int, num_kernels: int) -> Tensor:
-    """Return the (B, O, H', W') mixtures of (B, G K O / G, H', W') maps with (B, K) weights."""
-    size = maps.shape[2:]
-    by_kernel = torch.unflatten(maps, 1, (groups, num_kernels, -1))
-    # As a product of matrices, which runtimes do in one pass over the maps.
-    mixed = mixture.to(maps.dtype)[:, None, None, :] @ by_kernel.flatten(3)
-    return torch.unflatten(mixed[:, :, 0], 2, (-1, *size)).flatten(1, 2)
+class Mixing(nn.Module):
+    """Mixes the maps of K kernels with the weights of each image. A module, so that a quantiser can see its inputs."""
+
+    def __init__(self, groups: int, num_kernels: int) -> None:
+        super().__init__()
+        self.groups, self.num_kernels = groups, num_kernels
+
+    def forward(self, maps: Tensor, mixture: Tensor) -> Tensor:
+        """Return the (B, O, H', W') mixtures of (B, G K O / G, H', W') maps with (B, K) weights."""
+        size = maps.shape[2:]
+        by_kernel = torch.unflatten(maps, 1, (self.groups, self.num_kernels, -1))
+        # As a product of matrices, which runtimes do in one pass over the maps.
+        mixed = mixture.to(maps.dtype)[:, None, None, :] @ by_kernel.flatten(3)
+        return torch.unflatten(mixed[:, :, 0], 2, (-1, *size)).flatten(1, 2)
 
 
 def as_map(factors: Tensor, maps: Tensor) -> Tensor:

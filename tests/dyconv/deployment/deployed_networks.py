@@ -68,7 +68,7 @@ def trained_network(**options: Any) -> nn.Module:
         *(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, CLASSES)),
     )
-    make_dynamic(model, **({"num_kernels": 3, "temperature": 5.0, "seed": 0} | options))
+    make_dynamic(model, **({"num_kernels": 3, "seed": 0} | options))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
     for step in range(60):
         set_temperature(model, 5.0 - step / 15)
