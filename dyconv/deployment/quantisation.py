@@ -87,17 +87,20 @@ def simulated_int8(model: nn.Module, calibration: Iterable[Tensor]) -> nn.Module
         ConversionError, AggregationError: the network cannot be deployed.
     """
     copied = deployable(model, "branches")
-    rounded: dict[nn.Module, Rounded] = {}
+    rounded: list[Rounded] = []
     for parent in list(copied.modules()):
         for name, child in list(parent._modules.items()):
             if isinstance(child, nn.Conv2d | nn.Linear | Mixing):
-                parent._modules[name] = rounded.setdefault(child, Rounded(child))
+                # A module in two places has two ranges, as it is two nodes of a runtime's graph.
+                module = Rounded(child)
+                parent._modules[name] = module
+                rounded.append(module)
     is_calibrated = False
     for images in calibration:
         copied(images)
         is_calibrated = True
     if not is_calibrated:
         raise ArgumentError("int8 needs the ranges of activations: give at least one batch of calibration images")
-    for module in rounded.values():
+    for module in rounded:
         module.finish()
     return copied

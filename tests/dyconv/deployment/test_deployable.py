@@ -300,6 +300,9 @@ def test_sharing_of_a_routing_is_kept() -> None:
     copied = deployable(model)
     routings = [module for module in copied.modules() if isinstance(module, ConstantRouting)]
     assert len(routings) == 1
+    for name in ("1.conv.0.0", "1.conv.1.0"):
+        # The layer that was replaced, with its kernels, is held by nothing.
+        assert copied.get_submodule(name).block_routing.owner is routings[0]  # type: ignore[union-attr]
     with pytest.raises(ArgumentError, match="outside of a pass"):
         copied.get_submodule("1.conv.0.0")(torch.zeros(1, 4, 5, 5))
 

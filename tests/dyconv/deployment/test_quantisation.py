@@ -1,6 +1,6 @@
 """The simulation of int8 computes what integer arithmetic computes, for every part of a dynamic layer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -95,12 +95,22 @@ def test_each_image_is_computed_by_itself() -> None:
         torch.testing.assert_close(quantised(images)[1:2], quantised(images[1:2]))
 
 
-def test_a_layer_that_is_used_twice_has_the_range_of_both_uses() -> None:
+class Twice(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.layer(self.layer(input))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("build", [Twice, lambda layer: nn.Sequential(layer, layer)], ids=["one place", "two places"])
+def test_a_layer_that_is_used_twice_has_room_for_both_uses(build: Callable[[nn.Module], nn.Module]) -> None:
     layer = nn.Conv2d(1, 1, 1)
     nn.init.constant_(layer.weight, 10.0)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
-    quantised = simulated_int8(nn.Sequential(layer, layer), [torch.ones(1, 1, 1, 1)])
+    quantised = simulated_int8(build(layer), [torch.ones(1, 1, 1, 1)])
     with torch.no_grad():
         # In the range of the first use alone, from 0 to 1, the second would be clipped.
         assert quantised(torch.ones(1, 1, 1, 1)).item() == pytest.approx(100, rel=0.05)
