@@ -8,6 +8,8 @@ Dimensions: B images, C channels, H x W pixels, K kernels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -66,8 +68,8 @@ class OwnAttention(nn.Module):
     def __init__(self, layer: DynamicLayer) -> None:
         super().__init__()
         # They are held once, by the module that convolves.
-        layer.weight = None
-        layer.bias = None
+        without_kernels: Any = layer
+        without_kernels.weight = without_kernels.bias = None
         self.layer = layer
 
     def forward(self, average: Tensor) -> Tensor:
@@ -92,12 +94,12 @@ class ConstantODAttention(nn.Module):
         """Return each attention by name, (B, its width), of images with (B, C) averages."""
         logits = at_least_float32(self.heads(torch.relu(self.hidden(average))))
         weights = {}
-        for name, part in zip(self.names, logits.split(self.widths, 1), strict=True):
+        for name, part in zip(self.names, torch.split(logits, self.widths, 1), strict=True):
             weights[name] = torch.softmax(part, 1) if name == "kernel" else torch.sigmoid(part)
         return weights
 
 
-def _with_norm(weight: Tensor, norm: nn.Module) -> nn.Linear:
+def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> nn.Linear:
     """Return the linear layer of a weight (A, C) followed by a batch norm over A units, as used in evaluation."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:

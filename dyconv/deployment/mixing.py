@@ -62,7 +62,7 @@ class Branches(nn.Module):
         """Return the (B, O, H', W') convolution of (B, C, H, W) images with (B, K) weights; None for one kernel."""
         if scales.inputs is not None:
             input = input * as_map(scales.inputs, input)
-        maps = self.gather(input)
+        maps: Tensor = self.gather(input)
         if scales.positions is not None:
             maps = maps * as_map(scales.positions.repeat(1, self.in_channels), maps)
         maps = self.branches(maps)

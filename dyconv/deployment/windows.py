@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +101,7 @@ class Padding(nn.Module):
             total = (size + stride - 1) // stride * stride - stride + reach + 1 - size
         if stride > reach + 1:
             # `max` would fix a size that is left open.
-            total = torch.sym_max(0, total)
+            total = cast(int, torch.sym_max(0, total))
         return total // 2, total - total // 2
 
 
