@@ -4,9 +4,9 @@ No published table: the paper measures in float32. The static and the dynamic ne
 (`dyconv.deployable`) and measured in bfloat16 and in int8, as docs/deploy.md says; each row is compared with the same
 network in float32, so that the loss of the dynamic network stands beside that of the static one. Evaluation only: its
 trainings are two variants of *temperature*. Command: `python run_ablation.py run deployment --preset quick`. Expected
-time: quick, about 3 minutes on two cores; small, about 1 hour, nearly all of it the trainings of *temperature*.
-Expected result: bfloat16 and int8 cost either network a few tenths of a point, which these intervals can hardly tell
-from none.
+time: quick, about 3 minutes on two cores, by calculation; small, about 1 hour likewise, nearly all of it the trainings
+of *temperature*. Expected result: int8 costs either network a few tenths of a point, as one short training of each did
+(docs/deploy.md), and bfloat16 less, which these intervals can hardly tell from none.
 """
 
 from __future__ import annotations
