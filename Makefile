@@ -63,7 +63,7 @@ $(VENV)/.installed-test: pyproject.toml $(KERNELS) | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-torture: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[test,ray,slurm]'
+	$(BIN)/pip install --quiet --editable '.[test,ray,slurm,deploy]'
 	touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
 clean:

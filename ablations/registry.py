@@ -38,6 +38,7 @@ _BUILT_IN = (
     "trained_aggregation",
     "reduction",
     "attention_profile",
+    "deployment",
     "variance",
     "cost",
 )

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import harness, latency, launching, layers, networks, reporting
+from benchmarks.processor import processor
 from benchmarks.roofline import measure_machine
 from benchmarks.writing import write
 from runners.provenance import project_commit
@@ -77,19 +78,11 @@ def main(wanted: list[str]) -> None:
 def _where() -> dict[str, str]:
     commit = project_commit()
     return {
-        "machine": f"{_processor()}, one thread",
+        "machine": f"{processor()}, one thread",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit.sha[:12] + (" with changes" if commit.dirty else ""),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{names[0] if names else platform.processor()} ({capability})"
 
 
 def _said(result: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dyconv.checkpoints.layouts import KeyRule, Layout, available_layouts, regis
 from dyconv.checkpoints.loading import load_checkpoint
 from dyconv.checkpoints.report import LoadedTensor, LoadReport
 from dyconv.cost import Cost, LayerCost, cost
+from dyconv.deployment.replacement import deployable
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
@@ -94,6 +95,7 @@ __all__ = [
     "compare_latency",
     "conversion_report",
     "cost",
+    "deployable",
     "describe_layers",
     "dynamic_conv2d",
     "dynamic_layers",

@@ -251,5 +251,10 @@ def is_plain_attention(aggregator: nn.Module) -> bool:
     return _STRATEGIES["attention"] is keep_attention and Aggregator.forward is _AGGREGATE
 
 
+def is_plain_average(aggregator: Aggregator) -> bool:
+    """Return True if `aggregator` gives each kernel the same constant weight, by the strategy registered here."""
+    return aggregator.name == "average" and aggregator.sums_to_one and _STRATEGIES["average"] is average
+
+
 # Kept as it is on import, so that a patch of the class shows.
 _AGGREGATE = Aggregator.forward

@@ -18,35 +18,27 @@ from dyconv.errors import ArgumentError, unknown_name
 from dyconv.kernels.pooling import at_least_float32, average_pool
 
 
-def _softmax(logits_BK: Tensor, temperature: Tensor) -> Tensor:
-    return torch.softmax(logits_BK / temperature.to(logits_BK.dtype), dim=1)
+def _softmax(logits_BK: Tensor) -> Tensor:
+    return torch.softmax(logits_BK, dim=1)
 
 
-def _sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
-    return torch.sigmoid(logits_BK)
-
-
-def _tempered_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
-    return torch.sigmoid(logits_BK / temperature.to(logits_BK.dtype))
-
-
-def _normalized_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+def _normalized_sigmoid(logits_BK: Tensor) -> Tensor:
     """Return the sigmoids divided by their sum."""
     # As a softmax of their logarithms, because sigmoids that are all zero would be divided by zero.
     return torch.softmax(F.logsigmoid(logits_BK), dim=1)
 
 
-def _signed(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+def _signed(logits_BK: Tensor) -> Tensor:
     """Return the logits divided by the sum of their magnitudes, so that weights may be negative."""
     # The least positive number keeps logits that are all zero from being divided by zero: their weights are zero.
     magnitude_B1 = logits_BK.abs().sum(1, keepdim=True).clamp_min(torch.finfo(logits_BK.dtype).tiny)
     return logits_BK / magnitude_B1
 
 
-_NORMALIZATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": _softmax,
-    "sigmoid": _sigmoid,
-    "tempered_sigmoid": _tempered_sigmoid,
+    "sigmoid": torch.sigmoid,
+    "tempered_sigmoid": torch.sigmoid,
     "normalized_sigmoid": _normalized_sigmoid,
     "signed": _signed,
 }
@@ -65,6 +57,11 @@ def checked_normalization(name: str) -> str:
     if name not in _NORMALIZATIONS:
         raise ArgumentError(unknown_name("normalization", name, _NORMALIZATIONS))
     return name
+
+
+def normalized(normalization: str, logits: Tensor) -> Tensor:
+    """Return the (B, K) weights of logits, which a temperature has divided where the normalisation reads one."""
+    return _NORMALIZATIONS[normalization](logits)
 
 
 def sums_to_one(normalization: str) -> bool:
@@ -118,7 +115,10 @@ class AttentionBranch(nn.Module):
 
     def forward(self, input: Tensor, temperature: Tensor) -> Tensor:
         """Return the (B, K) attention of a (B, C, H, W) input or of its (B, C) average, in float32 at least."""
-        return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
+        logits = at_least_float32(self.logits(input))
+        if reads_temperature(self.normalization):
+            logits = logits / temperature.to(logits.dtype)
+        return normalized(self.normalization, logits)
 
     @property
     def multiply_adds(self) -> int:

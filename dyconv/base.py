@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dyconv.aggregation import Aggregator, ForwardPass
 from dyconv.attention import reads_temperature
-from dyconv.errors import ArgumentError
+from dyconv.errors import ArgumentError, ConversionError
 from dyconv.kernels.tracing import is_ordinary
 from dyconv.lineage import Lineage
 
@@ -114,6 +114,13 @@ class DynamicLayer(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._record_temperature()
+
+    def __prepare_scriptable__(self) -> None:
+        """Raise ConversionError, when `torch.jit.script` comes to this layer."""
+        raise ConversionError(
+            f"TorchScript cannot compile a {type(self).__name__}: give dyconv.deployable(model) to "
+            "torch.export.export, or to torch.onnx.export(…, dynamo=True)"
+        )
 
     @property
     def aggregation(self) -> str:

@@ -29,7 +29,7 @@ class PlacementError(DyconvError):
 
 
 class ConversionError(DyconvError):
-    """A network cannot be made dynamic, or an intervention has nothing to act on."""
+    """A network cannot be made dynamic or constant, or an intervention has nothing to act on."""
 
 
 class ModelError(DyconvError):

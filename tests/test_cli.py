@@ -107,9 +107,9 @@ def test_list(invoke: Invoke) -> None:
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
     # Counted by hand in `tests/ablations/planning/test_sharing.py`.
-    assert f"All together: 166 trainings and 216 evaluations; {SHARING} 493." in out
+    assert f"All together: 166 trainings and 236 evaluations; {SHARING} 523." in out
     small = invoke.apart("list", "--preset", "small")[1]
-    assert f"All together: 400 trainings and 120 evaluations; {SHARING} 710." in small
+    assert f"All together: 400 trainings and 140 evaluations; {SHARING} 740." in small
 
 
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
@@ -126,15 +126,15 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     ("options", "todo"),
     [
         (("temperature", "--seeds", "5"), "To do: 30 trainings, 0 evaluations."),
-        (("--all",), "To do: 166 trainings, 216 evaluations, 27 networks to count and time."),
-        (("--all",), f"166 trainings and 216 evaluations; {SHARING} 493."),
+        (("--all",), "To do: 166 trainings, 236 evaluations, 27 networks to count and time."),
+        (("--all",), f"166 trainings and 236 evaluations; {SHARING} 523."),
         (("cost",), "To do: 0 trainings, 0 evaluations, 16 networks to count and time."),
         (("cost", "temperature", "--set", "train.epochs=4"), "To do: 30 trainings, 0 evaluations, 16 networks"),
         # One network, nine seeds, four aggregations of it besides its own.
         (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 9 trainings, 36 evaluations, 16 networks"),
         (("kernels", "--set", "model.width=0.5"), "To do: 8 trainings, 0 evaluations, 4 networks"),
-        (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 400 trainings, 120 evaluations, 39"),
-        (("--all", "--set", "data.augmentation=crop"), "To do: 166 trainings, 216 evaluations, 27 networks"),
+        (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 400 trainings, 140 evaluations, 39"),
+        (("--all", "--set", "data.augmentation=crop"), "To do: 166 trainings, 236 evaluations, 27 networks"),
         (("temperature", "temperature"), "To do: 30 trainings, 0 evaluations."),
         (("aggregation", "--set", "inspect=tau_30"), "To do: 9 trainings, 36 evaluations."),
         (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 18 trainings, 72 evaluations."),

@@ -343,7 +343,7 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
     if intervention is None or changes_nothing(intervention, spec):
         return None
     location = f"study {row.study.name!r}, variant {row.variant.name!r}"
-    if spec.model.is_static:
+    if spec.model.is_static and intervention.precision is None:
         raise SpecError(
             f"{location}: an intervention on a static network would change nothing. Make the network dynamic or drop "
             "the intervention."
@@ -376,4 +376,4 @@ def changes_nothing(intervention: Intervention, spec: TrialSpec) -> bool:
     # Where the intervention applies does not matter, as it is only about layers that stay as they were.
     # A kind that reads no aggregation mixes by its attention.
     same_aggregation = intervention.aggregation in (None, spec.model.aggregation or "attention")
-    return same_aggregation and intervention.temperature is None
+    return same_aggregation and intervention.temperature is None and intervention.precision is None

@@ -352,6 +352,8 @@ class Intervention(Frozen):
         attention: The attention whose aggregation changes, in layers with several, or `None` for all of them.
         where: The dynamic layers concerned, or `None` for all of them.
         temperature: Another τ, or `None` to leave it.
+        precision: The arithmetic in which the network is deployed and measured instead of float32, or `None`: a change
+            of a static network too, and by itself.
         seed: Seed of the strategies that draw at random.
     """
 
@@ -359,7 +361,15 @@ class Intervention(Frozen):
     attention: Annotated[str, Field(min_length=1, max_length=50)] | None = None
     where: Placement | None = None
     temperature: PositiveFloat | None = None
+    precision: Literal["bfloat16", "int8"] | None = None
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _lowers_precision_alone(self) -> Self:
+        # Deployed weights are constant, and strategies may draw; a placement would be read by nothing.
+        if self.precision is not None and (self.aggregation, self.temperature, self.where) != (None, None, None):
+            raise ValueError("precision deploys the network as it was trained. Leave the other changes out.")
+        return self
 
     @model_validator(mode="after")
     def _changes_an_attention(self) -> Self:
@@ -369,6 +379,6 @@ class Intervention(Frozen):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_attention(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Fingerprints of interventions at all attentions are as before there were several.
-        return without_absent(dump(self), "attention")
+    def _without_absent_changes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints of other interventions are as before layers had several attentions, and networks were deployed.
+        return without_absent(dump(self), "attention", "precision")

@@ -127,6 +127,8 @@ def intervention_title(intervention: Intervention) -> str:
         terms.append(title if intervention.attention is None else f"{title} of {intervention.attention} attention")
     if intervention.temperature is not None:
         terms.append(f"τ={intervention.temperature:g}")
+    if intervention.precision is not None:
+        terms.append(intervention.precision)
     if intervention.where is not None:
         terms.append(f"at {placement_title(intervention.where)}")
     return " ".join(terms) or "as trained"

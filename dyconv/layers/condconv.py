@@ -8,7 +8,7 @@ Dimensions: B images, C input and O output channels, K kernels, h x w kernel siz
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ from dyconv.layers.convolution import BlockHook, ConvolutionLayer
 from dyconv.layers.kinds import LayerOption, register_layer
 
 
+class Router(Protocol):
+    """Gives (B, K) weights for (B, C, H, W) images."""
+
+    def route(self, input: Tensor) -> Tensor: ...
+
+
 class BlockRouting(BlockHook):
     """Gives the layers of one residual block the same routing weights, computed once in each pass of the block.
 
@@ -27,9 +33,9 @@ class BlockRouting(BlockHook):
     passes it holds no tensor.
     """
 
-    def __init__(self, owner: CondConv2d) -> None:
+    def __init__(self, owner: Router) -> None:
         self.owner = owner
-        """The layer whose `routing` it is."""
+        """The layer whose `routing` it is, or what stands in for that."""
         self._input: Tensor | None = None
         self._weights: Tensor | None = None
 

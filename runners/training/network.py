@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import dyconv
 from ablations.datasets.facts import DatasetFacts
+from ablations.errors import DatasetError
 from ablations.spec.inspected import NetworkSpec
 from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec
 from ablations.spec.trial import TrialSpec
+from dyconv.deployment.quantisation import simulated_int8
 from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
 from runners.seeding import derive_seed
 
 _EVALUATION_BATCH_SIZE = 250
 """A change needs a new spec version: results of strategies that shuffle across images depend on it."""
+_CALIBRATION_BATCHES = 2
+"""A change needs a new spec version: results in int8 depend on it."""
 
 
 def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
@@ -154,8 +159,16 @@ def augmentation_of(data: DataSpec) -> Augmentation:
 
 
 @contextmanager
-def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
-    """Change a trained network by the intervention inside the context, and restore it at the end."""
+def intervened(
+    model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int, calibration: Iterable[Tensor] = ()
+) -> Iterator[nn.Module]:
+    """Yield the network that the intervention makes of a trained one, which is as it was at the end.
+
+    `calibration` are batches of images, which int8 reads the ranges of activations off.
+    """
+    if intervention.precision is not None:
+        yield in_precision(model, intervention.precision, calibration)
+        return
     where = intervention.where.as_mapping() if intervention.where is not None else None
     with dyconv.intervene(
         model,
@@ -167,3 +180,36 @@ def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts
         attention=intervention.attention,
     ):
         yield model
+
+
+def in_precision(model: nn.Module, precision: str, calibration: Iterable[Tensor]) -> nn.Module:
+    """Return a copy of a network with constant weights that computes in bfloat16, or as int8 does."""
+    if precision == "int8":
+        return simulated_int8(model, calibration)
+    return _InBfloat16(dyconv.deployable(model))
+
+
+class _InBfloat16(nn.Module):
+    """A network whose weights and activations are all bfloat16; attention is normalised in float32, as in training."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.bfloat16()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.bfloat16())  # type: ignore[no-any-return]
+
+
+def calibration_images(source: BatchSource) -> Iterator[Tensor]:
+    """Yield two batches of training images, not augmented.
+
+    Raises:
+        DatasetError: The data set has test images alone.
+    """
+    if not source.num_images("train"):
+        raise DatasetError(
+            "int8 reads the ranges of activations off training images, and this data set has test images alone: add "
+            "the training images, or leave the rows in int8 out."
+        )
+    for images, _ in islice(source.evaluation("train"), _CALIBRATION_BATCHES):
+        yield images

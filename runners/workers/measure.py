@@ -30,7 +30,14 @@ from runners.training.correctness import correctness
 from runners.training.distributed import World
 from runners.training.evaluation import Measurement, evaluate
 from runners.training.inspected import load_inspected, load_kept
-from runners.training.network import build_trained_network, input_size, intervened, open_source, timed_networks
+from runners.training.network import (
+    build_trained_network,
+    calibration_images,
+    input_size,
+    intervened,
+    open_source,
+    timed_networks,
+)
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
@@ -207,8 +214,9 @@ def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]
     else:
         load_kept(weights_file, model)
     state.report_progress(step=0, steps=1)
-    with intervened(model, node.intervention, source.facts, node.spec.seed):
-        measurement = _test(model, source)
+    calibration = calibration_images(source)
+    with intervened(model, node.intervention, source.facts, node.spec.seed, calibration) as network:
+        measurement = _test(network, source)
     _write_correctness(measurement, source, state, task)
     return measurement.metrics("test", with_classes=True)
 

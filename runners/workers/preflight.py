@@ -32,9 +32,11 @@ def check(plan: Plan) -> None:
     Raises:
         AblationError: With the problem and its node, for example a placement that selects no layer.
     """
+    import torch
+
     from dyconv.errors import DyconvError
     from runners.training.inspected import load_inspected
-    from runners.training.network import build_network, intervened
+    from runners.training.network import build_network, input_size, intervened
 
     for node, interventions in _distinct(plan):
         try:
@@ -43,7 +45,9 @@ def check(plan: Plan) -> None:
             if node.kind == "network" and node.file is not None:
                 load_inspected(node.file, model)
             for intervention in interventions:
-                with intervened(model, intervention, facts, node.spec.seed):
+                # No images yet: the ranges that are read off these are not used.
+                images = torch.zeros(2, *input_size(facts))
+                with intervened(model, intervention, facts, node.spec.seed, [images]):
                     pass
         except DyconvError as error:
             raise SpecError(f"{node.title}: {error}") from None

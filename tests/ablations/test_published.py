@@ -305,7 +305,16 @@ def built(name: str, preset: str) -> Study:
     return get_study(name, Request(get_preset(preset)).base())
 
 
-NO_TABLE = {"parts", "variance", "longer", "sum_to_one", "trained_aggregation", "reduction", "attention_profile"}
+NO_TABLE = {
+    "parts",
+    "variance",
+    "longer",
+    "sum_to_one",
+    "trained_aggregation",
+    "reduction",
+    "attention_profile",
+    "deployment",
+}
 NOT_PUBLISHED = {
     "kernels": r"depth_.*_k1",
     "condconv": "static",

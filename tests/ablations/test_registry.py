@@ -48,6 +48,7 @@ BUILT_IN = (
     "trained_aggregation",
     "reduction",
     "attention_profile",
+    "deployment",
     "variance",
     "cost",
 )

@@ -166,6 +166,7 @@ CONTRASTS = [
         "better",
     ),
     ("reduction", "the reduction hardly matters", ("ratio_4",), ("ratio_16",), "same"),
+    ("deployment", "int8 keeps the accuracy", ("int8",), ("float32",), "at_least_as_good"),
     ("attention_profile", "attention is flatter at low levels (annealed)", ("annealed",), (), "better"),
     (
         "parts",

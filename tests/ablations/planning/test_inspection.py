@@ -21,7 +21,7 @@ from ablations.spec.fingerprint import SPEC_VERSION, cost_fingerprint
 from ablations.spec.parts import ModelSpec
 from tests.ablations.files.test_checkpoint_file import described, safetensors
 
-INSPECTING = ("aggregation", "resolution", "attention_profile", "cost")
+INSPECTING = ("aggregation", "resolution", "deployment", "attention_profile", "cost")
 
 
 @pytest.fixture
@@ -44,8 +44,9 @@ def test_one_file_serves_every_study_and_nothing_is_trained(file: Path) -> None:
     assert plan.trainings_without_sharing == 0
     (network,) = plan.networks.values()
     assert network.title == "DY-MobileNetV2 ×0.35 depth 0.5 K=4 · theirs.pth"
-    # Four aggregations; of ten rows about resolutions one is the network itself, and one averages everywhere.
-    assert len(plan.evaluations) == 4 + 8
+    # Four aggregations; of ten rows about resolutions one is the network itself, and one averages everywhere. Two
+    # precisions.
+    assert len(plan.evaluations) == 4 + 8 + 2
     assert {node.network for node in plan.evaluations.values()} == {network}
     assert len(plan.costs) == 2
     assert [node.kind for node in plan.nodes[:1]] == ["network"]

@@ -210,6 +210,15 @@ def test_an_intervention_on_a_static_network_is_an_error() -> None:
         make_plan([own], Request(get_preset("smoke")))
 
 
+def test_a_static_network_is_measured_in_another_precision() -> None:
+    changes = {"model.layer": "static"}
+    own = study(Variant(name="a", changes=changes, intervention=Intervention(precision="int8")))
+    made = make_plan([own], Request(get_preset("smoke"), seeds=1))
+    (node,) = made.evaluations.values()
+    assert node.title.endswith("int8")
+    assert node.network.spec.model.is_static
+
+
 def test_an_intervention_that_changes_nothing_is_the_training_itself() -> None:
     own = study(
         Variant(name="a"),

@@ -20,6 +20,7 @@ NEW_TRAININGS = {
     "aggregation": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
     "resolution": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
     "attention_profile": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
+    "deployment": {"smoke": 0, "quick": 0, "evening": 0, "small": 0, "paper": 0},
     # K = 2, 8; small also 1 and 6; paper 12 networks of 6 rows, of which two rows are shared
     "kernels": {"smoke": 2, "quick": 2, "evening": 2, "small": 4, "paper": 12 * 6 - 2},
     "placement": {"smoke": 3, "quick": 3, "evening": 3, "small": 6, "paper": 6},
@@ -48,6 +49,7 @@ ROWS = {
     "aggregation": {"smoke": 10, "quick": 10, "evening": 10, "small": 10, "paper": 10},
     "resolution": {"smoke": 20, "quick": 20, "evening": 20, "small": 20, "paper": 20},
     "attention_profile": {"smoke": 3, "quick": 3, "evening": 3, "small": 3, "paper": 3},
+    "deployment": {"smoke": 6, "quick": 6, "evening": 6, "small": 6, "paper": 6},
     "kernels": {"smoke": 4, "quick": 4, "evening": 4, "small": 6, "paper": 72},
     "placement": {"smoke": 5, "quick": 5, "evening": 5, "small": 8, "paper": 8},
     "parts": {"smoke": 16, "quick": 16, "evening": 16, "small": 16, "paper": 16},
@@ -77,7 +79,7 @@ INSPECTED = {"aggregation", "resolution"}
 """Studies that only evaluate: at quick they have nine seeds, because their networks are two."""
 # A variance takes more repeats than a mean.
 NINE = (*INSPECTED, "variance")
-SEEDS_AT_QUICK = {**dict.fromkeys(NINE, 9), "temperature": 5, "attention_profile": 3, "parts": 3}
+SEEDS_AT_QUICK = {**dict.fromkeys(NINE, 9), "temperature": 5, "deployment": 5, "attention_profile": 3, "parts": 3}
 
 FEWER_AT_EVENING = {"methods": 6, "longer": 6, "squeeze_excitation": 5, "trained_aggregation": 5, "reduction": 5}
 
@@ -106,8 +108,10 @@ def test_trainings_and_what_they_would_be_without_sharing(preset: str, plan: Pla
     made = plan(*available_studies(), preset=preset)
     assert len(made.trials) == trainings(preset)
     assert made.trainings_without_sharing == sum(rows[preset] * seeds_of(name, preset) for name, rows in ROWS.items())
-    # Two inspected networks: four other aggregations, eight partial rows of *resolution*; "none" is "average".
-    assert len(made.evaluations) == 2 * (4 + 8) * seeds_of("aggregation", preset)
+    # Two inspected networks: four other aggregations, eight partial rows of *resolution*; "none" is "average". Two
+    # networks that are deployed in bfloat16 and int8.
+    inspected = 2 * (4 + 8) * seeds_of("aggregation", preset)
+    assert len(made.evaluations) == inspected + 2 * 2 * seeds_of("deployment", preset)
     assert len(made.costs) == COUNTED[preset]
 
 
@@ -117,9 +121,9 @@ def test_the_numbers_that_are_told() -> None:
         "without sharing": sum(rows["quick"] * seeds_of(name, "quick") for name, rows in ROWS.items()),
     }
     # Needed: six networks with five seeds, twelve with three, 27 with two, four more seeds of two networks, one more of
-    # two others, and the four of variance with nine. Rows: temperature with five seeds, parts and attention profile
-    # with three, aggregation, resolution and variance with nine, the 50 others with two.
-    rows = 6 * 5 + (16 + 3) * 3 + (10 + 20 + 4) * 9 + 50 * 2
+    # two others, and the four of variance with nine. Rows: temperature and deployment with five seeds, parts and
+    # attention profile with three, aggregation, resolution and variance with nine, the 50 others with two.
+    rows = (6 + 6) * 5 + (16 + 3) * 3 + (10 + 20 + 4) * 9 + 50 * 2
     assert quick == {"needed": 6 * 5 + 12 * 3 + 27 * 2 + 2 * 4 + 2 + 4 * 9, "without sharing": rows}
 
 

@@ -253,6 +253,8 @@ INTERVENTIONS = (
     Intervention(aggregation="average"),
     Intervention(aggregation="max"),
     Intervention(temperature=1.0),
+    Intervention(precision="bfloat16"),
+    Intervention(precision="int8"),
     Intervention(aggregation="shuffle_per_image", seed=1),
     Intervention(aggregation="shuffle_per_image"),
     Intervention(aggregation="average", where=Placement(resolution=(7,))),

@@ -72,12 +72,21 @@ def test_seeds_are_small_whole_numbers(seed: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"aggregation": "average"}, {"temperature": 1.0}, {"where": {"resolution": [7]}}], ids=str
+)
+def test_a_precision_is_a_change_by_itself(other: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="precision deploys the network as it was trained"):
+        Intervention(precision="int8", **other)
+
+
+@pytest.mark.parametrize(
     ("intervention", "nothing"),
     [
         (Intervention(), True),
         (Intervention(aggregation="attention"), True),
         (Intervention(where=Placement(resolution=(7,))), True),
         (Intervention(aggregation="average"), False),
+        (Intervention(precision="bfloat16"), False),
         (Intervention(aggregation="attention", temperature=30.0), False),
     ],
 )

@@ -73,6 +73,7 @@ def test_trial_titles(settings: dict[str, Any], title: str) -> None:
         (Intervention(aggregation="shuffle_per_image"), "shuffle per image"),
         (Intervention(aggregation="average", where=Placement(resolution=(7, 14))), "average at 14, 7 px"),
         (Intervention(temperature=1.0), "τ=1"),
+        (Intervention(precision="int8"), "int8"),
     ],
 )
 def test_intervention_titles(intervention: Intervention, title: str) -> None:

@@ -19,7 +19,15 @@ from reports.content.published import published_contrast
 _SIZES = tuple(itertools.product((0.35, 0.5, 0.75, 1.0), (1.0, 0.7, 0.5)))
 """Width and depth of the published networks of different sizes."""
 
-_WITHOUT_NUMBERS = {"longer", "attention_profile", "parts", "reduction", "sum_to_one", "trained_aggregation"}
+_WITHOUT_NUMBERS = {
+    "longer",
+    "attention_profile",
+    "parts",
+    "reduction",
+    "sum_to_one",
+    "trained_aggregation",
+    "deployment",
+}
 """Studies whose claims nobody has published numbers for."""
 
 
