@@ -124,6 +124,7 @@ def test_a_launch_says_what_is_kept_and_the_command_that_it_names_goes_on(
     assert subprocess.run(shorter, cwd=tmp_path, env=environment, check=False, timeout=1000).returncode == 0
 
 
+@pytest.mark.torture
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("  train.epochs: 1\n", ""))

@@ -99,6 +99,7 @@ STEMS = [
 ]
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("name", "stride", "pool"), STEMS)
 def test_resolutions_of_the_blocks_are_those_that_a_forward_pass_finds(
     name: str, stride: int, pool: bool | None
@@ -118,6 +119,7 @@ def test_the_default_placement_is_every_convolution_of_the_blocks_but_the_gates(
     assert any(info.role in GATES for info in infos) == name.startswith("mobilenet_v3")
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("depth", [0.35, 1.0, 1.7])
 @pytest.mark.parametrize("name", NETWORKS)

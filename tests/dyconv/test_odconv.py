@@ -448,6 +448,7 @@ def test_an_exported_layer_takes_any_batch(geometry: str) -> None:
             torch.testing.assert_close(exported(images), layer(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("geometry", ["pointwise", "dense", "depthwise"])
 def test_a_compiled_layer_gives_the_same_and_the_same_gradients(geometry: str) -> None:
     torch._dynamo.reset()

@@ -91,6 +91,7 @@ def test_kills_of_one_training_change_no_bit(whole: NodeState, bench: Bench, sec
     _assert_same(bench.states[node.fingerprint], whole)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("place", ["a validation", "the test split", "the result"])
 def test_a_kill_after_the_last_step_repeats_no_step(whole: NodeState, bench: Bench, place: str) -> None:
     node = bench.trial(**CHANGES)

@@ -25,6 +25,7 @@ def _compiled(tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 # A process of its own loads torch: some seconds.
+@pytest.mark.torture
 def test_triton_understands_every_program(tmp_path: Path) -> None:
     checked = _compiled(tmp_path, "frontend")
     assert [one["program"] for one in checked] == [

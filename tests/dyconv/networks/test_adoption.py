@@ -200,6 +200,7 @@ def mean(weights: Tensor) -> Tensor:
     return weights.mean(1, keepdim=True) * torch.ones_like(weights)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("aggregation", "by_hand"), [("average", mean), ("max", one_hot)])
 @pytest.mark.parametrize(
     "where",

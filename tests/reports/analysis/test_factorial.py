@@ -217,6 +217,7 @@ def test_the_strongest_interaction_of_each_factor() -> None:
     assert result.main_effect("a").estimate.mean == pytest.approx(0)
 
 
+@pytest.mark.torture
 def test_coverage_of_effects_and_shares() -> None:
     """Tables of a known truth: 95 % intervals of effects, Shapley values and shares hold it about as often."""
     study = study_of(3)

@@ -141,6 +141,7 @@ def cli(arguments):
 LAUNCH = "import sys; from runners.tracking.serving import serve; sys.exit(serve('http://me:hunter2@host', 5))"
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_stubborn_server_and_its_children_end_too(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "mlflow").mkdir()

@@ -79,6 +79,7 @@ def test_a_batch_that_does_not_divide_is_refused(bench: Bench) -> None:
         bench.trial(train__devices=3)
 
 
+@pytest.mark.torture
 def test_a_failing_process_is_a_failure_that_names_its_log(bench: Bench) -> None:
     node = bench.trial(train__devices=2, train__learning_rate=1e30)
     assert run_node(Task(bench.root, node.fingerprint, device="cpu")) == "failed"

@@ -149,6 +149,7 @@ PARTS = {
 """Batches of ten in two parts, with draws in each."""
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("stop_at", [1, 4, 6])
 def test_a_training_in_parts_that_was_stopped_ends_bit_for_bit_the_same(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
