@@ -99,7 +99,6 @@ STEMS = [
 ]
 
 
-@pytest.mark.torture
 @pytest.mark.parametrize(("name", "stride", "pool"), STEMS)
 def test_resolutions_of_the_blocks_are_those_that_a_forward_pass_finds(
     name: str, stride: int, pool: bool | None
