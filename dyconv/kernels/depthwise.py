@@ -67,7 +67,8 @@ class Direct(NamedTuple):
             native.add_gradients(attention, shared, to_kernels, to_attention, to_shared)
         else:
             add_gradients(attention, shared, to_kernels, to_attention, to_shared)
-        to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape)
+        # Contiguous, as the operator promises: a reshape alone may give a view.
+        to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape).contiguous()
         return to_weight, to_attention
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:

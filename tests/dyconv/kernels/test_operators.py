@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Replicate, distribute_module, distribute_tensor
@@ -80,16 +81,23 @@ def test_torch_finds_nothing_wrong_with_an_operator(name: str) -> None:
 
 @with_compiler
 @pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_gradients_that_nobody_needs_have_the_shapes_that_are_promised(frozen: int) -> None:
-    operator, arguments = samples()["mixed dense"]
-    needed = [number != frozen for number in range(3)]
+def test_gradients_have_the_shapes_that_are_promised(frozen: int) -> None:
+    for name in ("mixed dense", "mixed depthwise"):
+        operator, arguments = samples()[name]
+        check_backward(operator, arguments, [number != frozen for number in range(3)])
+
+
+def check_backward(operator: Any, arguments: tuple[Any, ...], needed: list[bool]) -> None:
+    """A compiler lays out what comes after by the shapes and strides that are promised."""
     grad = torch.randn_like(operator(*arguments))
     with torch.no_grad():
         real = torch.ops.dyconv.mixed_conv2d_backward(grad, *arguments, needed)
-        promised = torch.ops.dyconv.mixed_conv2d_backward(
-            *(one.to("meta") if isinstance(one, Tensor) else one for one in (grad, *arguments)), needed
-        )
+        with FakeTensorMode() as mode:
+            fakes = (mode.from_tensor(one) if isinstance(one, Tensor) else one for one in (grad, *arguments))
+            promised = torch.ops.dyconv.mixed_conv2d_backward(*fakes, needed)
     assert [one.shape for one in real] == [one.shape for one in promised]
+    for one, other, need in zip(real, promised, needed, strict=True):
+        assert not need or one.stride() == other.stride()
 
 
 @with_compiler
