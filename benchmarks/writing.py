@@ -45,12 +45,20 @@ def write(measurements: dict[str, Any], folder: Path) -> None:
     if "layers" in measurements:
         _draw(measurements["layers"]["results"], folder / "performance.png")
         sections.append(_layers(measurements["layers"]["results"]))
-    origins = [measurements[name]["measured"] for name in ("networks", "latency", "layers") if name in measurements]
-    sections += [_METHOD, "\n".join(dict.fromkeys(origin_line(origin) for origin in origins))]
+    sections += [_METHOD, _origins(measurements)]
     text = "\n\n".join(section.strip() for section in sections) + "\n"
     (folder / "performance.md").write_text(text, encoding="utf-8")
     (folder / "developing").mkdir(exist_ok=True)
     (folder / "developing" / "timings.md").write_text(timings(measurements), encoding="utf-8")
+
+
+def _origins(measurements: dict[str, Any]) -> str:
+    """Return a line per machine and commit, with the parts of the page that were measured there."""
+    parts: dict[str, list[str]] = {}
+    for name, words in _MEASURED.items():
+        if name in measurements:
+            parts.setdefault(origin_line(measurements[name]["measured"]), []).append(words)
+    return "\n".join(f"- {', '.join(words)}: {line}" for line, words in parts.items())
 
 
 def _range(values: Sequence[float]) -> str:
@@ -124,6 +132,7 @@ def _layers(layers: Sequence[dict[str, Any]]) -> str:
 
 
 _NAMES = ("static", "ours", "textbook")
+_MEASURED = {"networks": "training steps and memory", "latency": "few images", "layers": "single layers"}
 
 
 def _draw(results: list[dict[str, Any]], path: Path) -> None:
