@@ -1,40 +1,53 @@
-"""Put a layer kind of one's own through a study: does it need its kernels mixed for each image?
+"""Put a layer kind of one's own through the studies: which of its parts does the work?
 
-    python examples/own_layer.py [RUNS_DIR]
+    python examples/own_layer.py [RUNS_DIR [STUDY...]]
 
-At preset smoke, so that it takes a minute: its numbers mean nothing. Take `preset="quick"` for some that do.
+Without a study all of them, on a few images: half a minute, and its numbers mean nothing. Take `preset="quick"` and
+leave out FEW_IMAGES for some that do.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from gated_layer import GatedConv2d
 
+from ablations.errors import AblationError
+from ablations.registry import available_studies
 from dyconv.testing import check_layer
 from runners import api
 
+LAYER: dict[str, Any] = {"model.layer": "gated", "model.options.sharpness": 2.0}
+FEW_IMAGES = {"data.train_images": 32, "data.validation_images": 20, "data.test_images": 20}
 
-def main(runs_dir: str) -> None:
-    """Check the layer, train networks of it, evaluate them under interventions, and print what came of it."""
+
+def suitable(study: str, settings: dict[str, Any]) -> bool:
+    """Return True if a study says something about the layer, and print why not where it does not."""
+    try:
+        api.plan(study, preset="smoke", settings=settings, plugins=["gated_layer"])
+    except AblationError as error:
+        print(f"{study}: {error}")
+        return False
+    return True
+
+
+def main(runs_dir: str, studies: list[str]) -> None:
+    """Check the layer, train and evaluate its networks in every study that it suits, and print what came of it."""
     # Every fault of the layer at once, before anything is trained with it.
     print(check_layer(GatedConv2d, options={"sharpness": 2.0}))
-    planned = api.plan(
-        "aggregation",
-        preset="smoke",
-        # The kind reads no temperature, so that the networks of the study, which differ in theirs, are one.
-        settings={"model.layer": "gated", "model.options.sharpness": 2.0, "train.epochs": 1},
-        seed=0,
-        runs_dir=runs_dir,
-        plugins=["gated_layer"],
-    )
+    settings = LAYER | FEW_IMAGES
+    chosen = [study for study in studies if suitable(study, settings)]
+    # One plan for all of them, so that networks which several studies need are trained once.
+    planned = api.plan(*chosen, preset="smoke", settings=settings, seed=0, runs_dir=runs_dir, plugins=["gated_layer"])
     print(planned)
     summary = api.run(planned, dispatch="inline")
     if summary.failures:
         sys.exit(f"failed: {summary.failures[0].reason}")
-    print(api.table(planned)[["variant", "n", "mean", "delta"]].to_string(index=False))
+    print(api.table(planned)[["study", "variant", "n", "mean", "delta"]].to_string(index=False))
     print("report:", api.report(planned, formats=["html"])["html"])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "runs")
+    folder = sys.argv[1] if len(sys.argv) > 1 else "runs"
+    main(folder, sys.argv[2:] or list(available_studies()))
