@@ -9,8 +9,8 @@ Dimensions: B images, P pixels, C channels, H hidden units, K kernels. */
 
 #include "_native.h"
 
-/* Registers of half the width, which every processor has, several at a time. */
-#define LANES 8
+/* Registers that every processor has, several at a time. */
+#define LANES USUAL_LANES
 #define PIECE 8
 #define ROWS 4
 /* Pixels that are summed up before they are added to the rest, which keeps long sums exact. */
@@ -29,11 +29,11 @@ Dimensions: B images, P pixels, C channels, H hidden units, K kernels. */
 /* `vectors` is a constant where this is called. */
 INLINE void add_pixels(const float *image, int64_t pixels, int64_t channels, float *sums, int64_t vectors)
 {
-    half found[PIECE];
-    for (int64_t v = 0; v < vectors; v++) found[v] = (half){0};
+    usual found[PIECE];
+    for (int64_t v = 0; v < vectors; v++) found[v] = (usual){0};
     for (int64_t p = 0; p < pixels; p++)
-        for (int64_t v = 0; v < vectors; v++) found[v] += AT(const half, image + p * channels + v * LANES);
-    for (int64_t v = 0; v < vectors; v++) AT(half, sums + v * LANES) += found[v];
+        for (int64_t v = 0; v < vectors; v++) found[v] += AT(const usual, image + p * channels + v * LANES);
+    for (int64_t v = 0; v < vectors; v++) AT(usual, sums + v * LANES) += found[v];
 }
 
 INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels, float *average)
@@ -55,13 +55,13 @@ INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels,
 INLINE void average_planes(const float *image, int64_t pixels, int64_t channels, float *average)
 {
     for (int64_t c = 0; c < channels; c++, image += pixels) {
-        half sums[SUMS];
+        usual sums[SUMS];
         float sum = 0;
         int64_t p = 0;
-        for (int64_t s = 0; s < SUMS; s++) sums[s] = (half){0};
+        for (int64_t s = 0; s < SUMS; s++) sums[s] = (usual){0};
         for (; p + SUMS * LANES <= pixels; p += SUMS * LANES)
-            for (int64_t s = 0; s < SUMS; s++) sums[s] += AT(const half, image + p + s * LANES);
-        for (; p + LANES <= pixels; p += LANES) sums[0] += AT(const half, image + p);
+            for (int64_t s = 0; s < SUMS; s++) sums[s] += AT(const usual, image + p + s * LANES);
+        for (; p + LANES <= pixels; p += LANES) sums[0] += AT(const usual, image + p);
         for (; p < pixels; p++) sum += image[p];
         for (int64_t s = 1; s < SUMS; s++) sums[0] += sums[s];
         for (int64_t lane = 0; lane < LANES; lane++) sum += sums[0][lane];
@@ -73,13 +73,13 @@ INLINE void average_planes(const float *image, int64_t pixels, int64_t channels,
    would wait for each other. */
 INLINE void dots(const float *matrix, const float *vector, int64_t count, float *results, int64_t rows)
 {
-    half sums[ROWS][2];
-    for (int64_t r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (half){0};
+    usual sums[ROWS][2];
+    for (int64_t r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (usual){0};
     int64_t n = 0;
     for (; n + 2 * LANES <= count; n += 2 * LANES)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t v = 0; v < 2; v++)
-                sums[r][v] += AT(const half, matrix + r * count + n + v * LANES) * AT(const half, vector + n + v * LANES);
+                sums[r][v] += AT(const usual, matrix + r * count + n + v * LANES) * AT(const usual, vector + n + v * LANES);
     for (int64_t r = 0; r < rows; r++) {
         float sum = 0;
         for (int64_t m = n; m < count; m++) sum += matrix[r * count + m] * vector[m];
@@ -100,11 +100,11 @@ INLINE void weighted_columns(
     const float *rows, int64_t row, const float *factors, int64_t apart, int64_t number, float *result,
     int64_t vectors)
 {
-    half sums[PIECE];
-    for (int64_t v = 0; v < vectors; v++) sums[v] = (half){0};
+    usual sums[PIECE];
+    for (int64_t v = 0; v < vectors; v++) sums[v] = (usual){0};
     for (int64_t r = 0; r < number; r++)
-        for (int64_t v = 0; v < vectors; v++) sums[v] += AT(const half, rows + r * row + v * LANES) * factors[r * apart];
-    for (int64_t v = 0; v < vectors; v++) AT(half, result + v * LANES) = sums[v];
+        for (int64_t v = 0; v < vectors; v++) sums[v] += AT(const usual, rows + r * row + v * LANES) * factors[r * apart];
+    for (int64_t v = 0; v < vectors; v++) AT(usual, result + v * LANES) = sums[v];
 }
 
 /* All columns. */

@@ -57,13 +57,15 @@ typedef struct {
     int64_t lines, positions, channels;
 } square;
 
+#ifdef HAVE_WIDE_REGISTERS
 #define LANES wide
 #define NAMED(name) name##_wide
 #include "_depthwise_lanes.h"
 #undef LANES
 #undef NAMED
-#define LANES half
-#define NAMED(name) name##_half
+#endif
+#define LANES usual
+#define NAMED(name) name##_usual
 #include "_depthwise_lanes.h"
 #undef LANES
 #undef NAMED
@@ -82,7 +84,6 @@ INLINE void do_lines(
     const float *source, float *kernel, const float *start, float *other, const axis *rows, const axis *columns,
     int64_t channels, int64_t first, int adds)
 {
-    const int wide_enough = has_wide_registers();
     for (int64_t y = 0; y < rows->size; y++, other += columns->size * channels) {
         line l = {.start = start, .columns = columns, .rows = rows->start[y + 1] - rows->start[y], .channels = channels};
         for (int64_t r = 0; r < l.rows; r++) {
@@ -91,8 +92,10 @@ INLINE void do_lines(
             l.kernel[r] = kernel + rows->tap[entry] * columns->taps * channels;
         }
         int64_t c = first;
-        for (; wide_enough && c + 16 <= channels; c += 16) do_line_wide(&l, c, other, adds);
-        for (; c + 8 <= channels; c += 8) do_line_half(&l, c, other, adds);
+#ifdef HAVE_WIDE_REGISTERS
+        for (; has_wide_registers() && c + 16 <= channels; c += 16) do_line_wide(&l, c, other, adds);
+#endif
+        for (; c + USUAL_LANES <= channels; c += USUAL_LANES) do_line_usual(&l, c, other, adds);
         for (; c + 4 <= channels; c += 4) do_line_narrow(&l, c, other, adds);
         for (; c < channels; c++) do_line_single(&l, c, other, adds);
     }
@@ -108,10 +111,12 @@ INLINE void do_image(
         meet(rows, columns->source_size * channels, down);
         meet(columns, channels, across);
         const square s = {down, across, rows->size, columns->size, channels};
+#ifdef HAVE_WIDE_REGISTERS
         for (; has_wide_registers() && c + 16 <= channels; c += 16)
             do_square_wide(&s, source + c, kernel + c, start ? start + c : 0, other + c, adds);
-        for (; c + 8 <= channels; c += 8)
-            do_square_half(&s, source + c, kernel + c, start ? start + c : 0, other + c, adds);
+#endif
+        for (; c + USUAL_LANES <= channels; c += USUAL_LANES)
+            do_square_usual(&s, source + c, kernel + c, start ? start + c : 0, other + c, adds);
     }
     if (c < channels) do_lines(source, kernel, start, other, rows, columns, channels, c, adds);
 }

@@ -73,7 +73,7 @@ INLINE int64_t rounded_up(int64_t number, int64_t divisor)
 #define SHUFFLE(type, one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
 #else
 typedef int32_t mask_wide __attribute__((vector_size(64)));
-typedef int32_t mask_half __attribute__((vector_size(32)));
+typedef int32_t mask_usual __attribute__((vector_size(4 * USUAL_LANES)));
 #define SHUFFLE(type, one, other, ...) __builtin_shuffle(one, other, (mask_##type){__VA_ARGS__})
 #endif
 /* The lower, or the upper, halves of two vectors, one number of each in turn. */
@@ -81,9 +81,15 @@ typedef int32_t mask_half __attribute__((vector_size(32)));
     SHUFFLE(wide, one, other, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define UPPER_wide(one, other)                                                                                         \
     SHUFFLE(wide, one, other, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#define LOWER_half(one, other) SHUFFLE(half, one, other, 0, 8, 1, 9, 2, 10, 3, 11)
-#define UPPER_half(one, other) SHUFFLE(half, one, other, 4, 12, 5, 13, 6, 14, 7, 15)
+#if USUAL_LANES == 8
+#define LOWER_usual(one, other) SHUFFLE(usual, one, other, 0, 8, 1, 9, 2, 10, 3, 11)
+#define UPPER_usual(one, other) SHUFFLE(usual, one, other, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define LOWER_usual(one, other) SHUFFLE(usual, one, other, 0, 4, 1, 5)
+#define UPPER_usual(one, other) SHUFFLE(usual, one, other, 2, 6, 3, 7)
+#endif
 
+#ifdef HAVE_WIDE_REGISTERS
 #define VECTOR wide
 #define LANES 16
 #define BESIDE 8
@@ -97,12 +103,13 @@ typedef int32_t mask_half __attribute__((vector_size(32)));
 #undef NAMED
 #undef LOWER
 #undef UPPER
-#define VECTOR half
-#define LANES 8
-#define BESIDE 4
-#define NAMED(name) name##_half
-#define LOWER LOWER_half
-#define UPPER UPPER_half
+#endif
+#define VECTOR usual
+#define LANES USUAL_LANES
+#define BESIDE USUAL_BESIDE
+#define NAMED(name) name##_usual
+#define LOWER LOWER_usual
+#define UPPER UPPER_usual
 #include "_evaluating_lanes.h"
 
 /* The images that go through the tiles together. */
@@ -120,7 +127,7 @@ static void pointwise(const job *work, int threads)
     const int64_t across = of->planes ? of->line : of->outputs;
     const int wide_enough = has_wide_registers() && across >= 16;
     /* Two vectors of output channels, or one where there are no more. */
-    const int64_t lanes = wide_enough ? 16 : 8, tile = of->planes ? ROWS : across >= 2 * lanes ? 2 * lanes : lanes;
+    const int64_t lanes = wide_enough ? 16 : USUAL_LANES, tile = of->planes ? ROWS : across >= 2 * lanes ? 2 * lanes : lanes;
     const int64_t each = images_in_chunk(of), chunks = rounded_up(of->images, each), tiles = rounded_up(of->outputs, tile);
     int64_t parts = 1, extent = of->lines > 1 ? of->lines : of->line;
     if (threads > 1 && tiles * chunks < threads) {
@@ -136,10 +143,11 @@ static void pointwise(const job *work, int threads)
         const int64_t first = item / parts % tiles * tile;
         const range rows = {first, smaller(tile, of->outputs - first)};
         if (reach.size <= 0) continue;
-        if (of->planes && wide_enough) product_of_planes_wide(work, images, rows, reach);
-        else if (of->planes) product_of_planes_half(work, images, rows, reach);
-        else if (wide_enough) product_of_pixels_wide(work, images, rows, reach);
-        else product_of_pixels_half(work, images, rows, reach);
+        if (of->planes) {
+            CALL_WIDE(wide_enough, product_of_planes, work, images, rows, reach);
+        } else {
+            CALL_WIDE(wide_enough, product_of_pixels, work, images, rows, reach);
+        }
     }
 }
 
@@ -149,7 +157,7 @@ static void mix_taps(const layer *of, const float *weight, const float *attentio
 {
     float mixed[MOST_NUMBERS];
     const int64_t T = of->kernel[0] * of->kernel[1], C = of->channels;
-#define CALL(constant) mix_half(weight, of->numbers, attention, mixed, of->numbers, constant)
+#define CALL(constant) mix_usual(weight, of->numbers, attention, mixed, of->numbers, constant)
     WITH_CONSTANT(of->kernels, CALL)
 #undef CALL
     for (int64_t t = 0; t < T; t++)
@@ -179,8 +187,7 @@ static void depthwise(const job *work, int threads)
         for (int64_t item = 0; item < of->images * blocks; item++) {
             const int64_t first = item % blocks * ROWS;
             const range channels = {first, smaller(ROWS, of->channels - first)};
-            if (wide_enough) gather_planes_wide(work, item / blocks, channels);
-            else gather_planes_half(work, item / blocks, channels);
+            CALL_WIDE(wide_enough, gather_planes, work, item / blocks, channels);
         }
         return;
     }

@@ -7,7 +7,7 @@ Dimensions: B images, K kernels, N numbers in a kernel; rows may be further apar
 #include "_native.h"
 
 #define BLOCK 512
-#define LANES 8
+#define LANES USUAL_LANES
 #define MOST_KERNELS 16
 
 /* `kernels` is a constant where this is called, so that the loops over kernels unroll. */
@@ -16,9 +16,9 @@ INLINE void mix_row(
 {
     int64_t n = 0;
     for (; n + LANES <= count; n += LANES) {
-        half sum = AT(const half, weight + n) * attention[0];
-        for (int64_t k = 1; k < kernels; k++) sum += AT(const half, weight + k * weight_row + n) * attention[k];
-        AT(half, mixed + n) = sum;
+        usual sum = AT(const usual, weight + n) * attention[0];
+        for (int64_t k = 1; k < kernels; k++) sum += AT(const usual, weight + k * weight_row + n) * attention[k];
+        AT(usual, mixed + n) = sum;
     }
     for (; n < count; n++) {
         float sum = weight[n] * attention[0];
@@ -31,15 +31,15 @@ INLINE void mix_row(
 INLINE void add_to_attention(
     const float *grad, const float *weight, int64_t weight_row, float *to_attention, int64_t count, int64_t kernels)
 {
-    half sums[2][MOST_KERNELS];
+    usual sums[2][MOST_KERNELS];
     float rest[MOST_KERNELS];
-    for (int64_t k = 0; k < kernels; k++) sums[0][k] = sums[1][k] = (half){0}, rest[k] = 0;
+    for (int64_t k = 0; k < kernels; k++) sums[0][k] = sums[1][k] = (usual){0}, rest[k] = 0;
     int64_t n = 0;
     for (; n + 2 * LANES <= count; n += 2 * LANES)
         for (int64_t v = 0; v < 2; v++) {
-            const half value = AT(const half, grad + n + v * LANES);
+            const usual value = AT(const usual, grad + n + v * LANES);
             for (int64_t k = 0; k < kernels; k++)
-                sums[v][k] += value * AT(const half, weight + k * weight_row + n + v * LANES);
+                sums[v][k] += value * AT(const usual, weight + k * weight_row + n + v * LANES);
         }
     for (; n < count; n++)
         for (int64_t k = 0; k < kernels; k++) rest[k] += grad[n] * weight[k * weight_row + n];
@@ -67,7 +67,7 @@ INLINE void add_to_attention(
         for (int64_t k = 0; k < kernels; k++)                                                                          \
             for (int64_t v = 0; v < count; v++) AT(lanes, to_weight + k * weight_row + v * size) = sums[k][v];         \
     }
-DEFINE_ADD_TO_WEIGHT(half, 2)
+DEFINE_ADD_TO_WEIGHT(usual, 2)
 DEFINE_ADD_TO_WEIGHT(single, 1)
 
 FOR_EACH_PROCESSOR
@@ -101,7 +101,7 @@ static void weight_block(
 {
     int64_t n = 0;
     for (; n + 2 * LANES <= count; n += 2 * LANES) {
-#define CALL(constant) add_to_weight_half(attention, grad + n, grad_row, to_weight + n, weight_row, images, constant)
+#define CALL(constant) add_to_weight_usual(attention, grad + n, grad_row, to_weight + n, weight_row, images, constant)
         WITH_CONSTANT(kernels, CALL)
 #undef CALL
     }

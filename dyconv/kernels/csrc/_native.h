@@ -6,7 +6,11 @@ torch does the work. Sums keep their order whatever the number of threads. */
 #include <stdint.h>
 #include <string.h>
 
-/* NO_WIDE_REGISTERS leaves the loops to the processor that the compiler is told of, which has no wide registers. */
+/* NO_WIDE_REGISTERS leaves the loops to the processor that the compiler is told of, which has no wide registers;
+   NARROW_REGISTERS takes registers of four numbers besides, as processors that are no x86 have them. */
+#ifdef NARROW_REGISTERS
+#define NO_WIDE_REGISTERS
+#endif
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(NO_WIDE_REGISTERS)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -20,7 +24,18 @@ torch does the work. Sums keep their order whatever the number of threads. */
 #define AT(type, pointer) (*(type *)(pointer))
 
 typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float half __attribute__((vector_size(32), aligned(4), may_alias));
+/* A vector that fits a register of every processor that is still in use. Compilers keep larger ones in memory. With it:
+   pixels, or rows of a gradient, whose sums lie in registers together, two vectors each, of 16 registers or of 32. */
+#if defined(__x86_64__) && !defined(NARROW_REGISTERS)
+#define USUAL_LANES 8
+#define USUAL_MOST 6
+#define USUAL_BESIDE 4
+#else
+#define USUAL_LANES 4
+#define USUAL_MOST 10
+#define USUAL_BESIDE 8
+#endif
+typedef float usual __attribute__((vector_size(4 * USUAL_LANES), aligned(4), may_alias));
 typedef float narrow __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float single __attribute__((aligned(4), may_alias));
 
@@ -38,15 +53,25 @@ INLINE int64_t smaller(int64_t one, int64_t other)
     default: call(kernels);                                                                                            \
     }
 
-/* Whether a register holds sixteen numbers; where it holds eight, compilers take wide vectors apart, badly. */
+/* Whether a register holds sixteen numbers, and functions for such vectors were compiled. */
 INLINE int has_wide_registers(void)
 {
-#if defined(__GNUC__) && defined(__x86_64__) && !defined(NO_WIDE_REGISTERS)
+#ifdef HAVE_WIDE_REGISTERS
     return __builtin_cpu_supports("avx512f") != 0;
 #else
     return 0;
 #endif
 }
+
+/* Calls the function for wide vectors, or the one for usual ones. Wide ones are compiled where there are such registers
+   alone: taken apart, they would make more code than all the rest. */
+#ifdef HAVE_WIDE_REGISTERS
+#define CALL_WIDE(is_wide, name, ...)                                                                                  \
+    if (is_wide) name##_wide(__VA_ARGS__);                                                                             \
+    else name##_usual(__VA_ARGS__)
+#else
+#define CALL_WIDE(is_wide, name, ...) (void)(is_wide), name##_usual(__VA_ARGS__)
+#endif
 
 /* The sizes of an attention branch, and the temperature of its softmax. With `planes` the pixels of a channel lie next
    to each other, else the channels of a pixel. */

@@ -38,8 +38,10 @@ Dimensions: B images, K kernels, T taps, O output and C input channels, I rows a
 #define SHUFFLED_BY(lanes, above, below, kind, step)                                                                   \
     __builtin_shufflevector(above, below, EACH_##lanes(kind, lanes, step))
 #define NEAR(lane, lanes, step) ((lane) & (step) ? (lanes) + (lane) - (step) : (lane))
-#define FAR(lane, lanes, step) ((lane) & (step) ? (lanes) + (lane) : (lane) + (step))
-#define EACH_8(f, n, s) f(0, n, s), f(1, n, s), f(2, n, s), f(3, n, s), f(4, n, s), f(5, n, s), f(6, n, s), f(7, n, s)
+/* A step that is as long as the vector is not taken, but its lanes must exist. */
+#define FAR(lane, lanes, step) ((lane) & (step) ? (lanes) + (lane) : ((lane) + (step)) % (2 * (lanes)))
+#define EACH_4(f, n, s) f(0, n, s), f(1, n, s), f(2, n, s), f(3, n, s)
+#define EACH_8(f, n, s) EACH_4(f, n, s), f(4, n, s), f(5, n, s), f(6, n, s), f(7, n, s)
 #define EACH_16(f, n, s)                                                                                               \
     EACH_8(f, n, s), f(8, n, s), f(9, n, s), f(10, n, s), f(11, n, s), f(12, n, s), f(13, n, s), f(14, n, s), f(15, n, s)
 #endif
@@ -95,8 +97,7 @@ INLINE int64_t images_in_chunk(const window *how, int64_t length)
     return parts(each, TOGETHER) * TOGETHER;
 }
 
-/* Two vectors of columns. MOST pixels, or BESIDE rows of a gradient, have their sums in registers together. Wide vectors
-   are compiled for processors with wide registers alone: taken apart, they would make more code than all the rest. */
+/* Two vectors of columns. MOST pixels, or BESIDE rows of a gradient, have their sums in registers together. */
 #ifdef HAVE_WIDE_REGISTERS
 #define FOR_PROCESSORS FOR_WIDE_REGISTERS
 #define VECTOR wide
@@ -113,28 +114,16 @@ INLINE int64_t images_in_chunk(const window *how, int64_t length)
 #undef NAMED
 #endif
 #define FOR_PROCESSORS FOR_EACH_PROCESSOR
-#define VECTOR half
-#define LANES 8
-#define MOST 6
-#define BESIDE 4
-#define NAMED(name) name##_half
+#define VECTOR usual
+#define LANES USUAL_LANES
+#define MOST USUAL_MOST
+#define BESIDE USUAL_BESIDE
+#define NAMED(name) name##_usual
 #include "_panels_lanes.h"
-
-#ifdef HAVE_WIDE_REGISTERS
-#define CALL(is_wide, name, ...)                                                                                       \
-    if (is_wide) name##_wide(__VA_ARGS__);                                                                             \
-    else name##_half(__VA_ARGS__)
-#else
-#define CALL(is_wide, name, ...) name##_half(__VA_ARGS__)
-#endif
 
 INLINE int uses_wide(const window *how)
 {
-#ifdef HAVE_WIDE_REGISTERS
-    return has_wide_registers() && how->result.channels > 8;
-#else
-    return 0;
-#endif
+    return has_wide_registers() && how->result.channels > USUAL_LANES;
 }
 
 /* Numbers in the panels of all images. */
@@ -169,7 +158,7 @@ static void lay_out(const window *how, const map *of, const float *images, float
     for (int64_t b = 0; b < how->images; b++) {
         const float *image = images + b * of->pixels * of->channels;
         float *panel = panels + b * of->pixels * length;
-        CALL(is_wide, to_panels, of, image, panel, length, how->images * of->pixels * length);
+        CALL_WIDE(is_wide, to_panels, of, image, panel, length, how->images * of->pixels * length);
     }
 }
 
@@ -180,7 +169,7 @@ void dyconv_panel_product(
 {
     const product work = {how, scratch, weight, attention, start, result};
     const int is_wide = uses_wide(how);
-    const int64_t width = is_wide ? WIDEST : WIDEST / 2, across = parts(how->result.channels, width);
+    const int64_t width = is_wide ? WIDEST : 2 * USUAL_LANES, across = parts(how->result.channels, width);
     const int64_t each = images_in_chunk(how, DEPTH), chunks = parts(how->images, each), size = size_of_product(how);
     float *memory = scratch + size_of_panels(how, &how->source, DEPTH);
     lay_out(how, &how->source, source, scratch, DEPTH, threads);
@@ -189,7 +178,7 @@ void dyconv_panel_product(
         const int64_t first = part / across * each, column = part % across * width;
         const range images = {first, smaller(each, how->images - first)};
         const range columns = {column, smaller(width, how->result.channels - column)};
-        CALL(is_wide, product_of_columns, &work, images, columns, memory + THREAD * size);
+        CALL_WIDE(is_wide, product_of_columns, &work, images, columns, memory + THREAD * size);
     }
 }
 
@@ -205,11 +194,11 @@ void dyconv_panel_gradient(
     float *found = rights + size_of_panels(how, &how->result, WIDEST), *memory = found + down * count;
     const gradient work = {how, scratch, rights, weight, attention, to_weight};
     lay_out(how, &how->source, left, scratch, HEIGHT, threads);
-    lay_out(how, &how->result, right, rights, is_wide ? WIDEST : WIDEST / 2, threads);
+    lay_out(how, &how->result, right, rights, is_wide ? WIDEST : 2 * USUAL_LANES, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t part = 0; part < down; part++) {
         const range rows = {part * HEIGHT, smaller(HEIGHT, how->source.channels - part * HEIGHT)};
-        CALL(is_wide, gradient_of_rows, &work, rows, found + part * count, memory + THREAD * size);
+        CALL_WIDE(is_wide, gradient_of_rows, &work, rows, found + part * count, memory + THREAD * size);
     }
     memset(to_attention, 0, sizeof(float) * count);
     for (int64_t part = 0; part < down; part++)

@@ -77,7 +77,8 @@ INLINE int64_t height_of(const window *how)
     return how->pixels < MANY_PIXELS ? LOW : HIGH;
 }
 
-/* Pixels, or rows of a gradient, whose sums lie in registers together: a processor has 32 wide ones or 16 of half. */
+/* BESIDE pixels, or rows of a gradient, have their sums in registers together. */
+#ifdef HAVE_WIDE_REGISTERS
 #define VECTOR wide
 #define LANES 16
 #define BESIDE 8
@@ -87,10 +88,11 @@ INLINE int64_t height_of(const window *how)
 #undef LANES
 #undef BESIDE
 #undef NAMED
-#define VECTOR half
-#define LANES 8
-#define BESIDE 4
-#define NAMED(name) name##_half
+#endif
+#define VECTOR usual
+#define LANES USUAL_LANES
+#define BESIDE USUAL_BESIDE
+#define NAMED(name) name##_usual
 #include "_tiled_lanes.h"
 #undef LANES
 #define LANES 16
@@ -116,8 +118,7 @@ void dyconv_product(
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t first = 0; first < images; first += each) {
         const range chunk = {first, smaller(each, images - first)};
-        if (wide_enough) product_of_images_wide(&work, chunk);
-        else product_of_images_half(&work, chunk);
+        CALL_WIDE(wide_enough, product_of_images, &work, chunk);
     }
 }
 
@@ -140,8 +141,7 @@ void dyconv_product_gradient(
             const int64_t row = part % across * height;
             const range rows = {row, smaller(height, of->rows - row)};
             float *lanes = scratch + THREAD * count * LANES, *own = found + part * count;
-            if (wide_enough) gradient_of_rows_wide(&work, part / across, rows, chunk, own, lanes);
-            else gradient_of_rows_half(&work, part / across, rows, chunk, own, lanes);
+            CALL_WIDE(wide_enough, gradient_of_rows, &work, part / across, rows, chunk, own, lanes);
         }
     }
     memset(to_attention, 0, sizeof(float) * count);

@@ -1,7 +1,9 @@
 """The compiled kernels as a processor with narrower registers runs them: not the one, maybe, that runs the tests."""
 
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,16 @@ SOURCES = sorted(Path(native.__file__).parent.glob("csrc/_*.c"))
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 
 
-@pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Any:
+ARM_COMPILER = shutil.which("aarch64-linux-gnu-gcc")
+
+
+@pytest.fixture(scope="module", params=["NO_WIDE_REGISTERS", "NARROW_REGISTERS"])
+def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the kernels compiled for registers of eight numbers, or of four as ARM's are."""
     if COMPILER is None:
         pytest.skip("there is no C compiler here")
     path = tmp_path_factory.mktemp("compiled") / "narrow.so"
-    flags = ["-O1", "-DNO_WIDE_REGISTERS", "-Wno-psabi", "-shared", "-fPIC"]
+    flags = ["-O1", f"-D{request.param}", "-Wno-psabi", "-shared", "-fPIC"]
     subprocess.run([COMPILER, *flags, "-o", str(path), *map(str, SOURCES), "-lm"], check=True)
     return native._load(path)
 
@@ -79,3 +85,38 @@ def test_narrow_registers_evaluate_a_whole_layer(
         for output in (layer(images), layer(images[:1])):
             torch.testing.assert_close(output, by_own_processor[: len(output)], rtol=1e-4, atol=1e-5)
     assert len(calls) == 2
+
+
+def innermost_loops(assembly: str) -> Iterator[list[str]]:
+    """Yield the instructions of each loop that has no other inside."""
+    lines = assembly.splitlines()
+    labels = {line[:-1]: number for number, line in enumerate(lines) if re.fullmatch(r"\.L\w+:", line)}
+    for number, line in enumerate(lines):
+        branch = re.match(r"\s+(?:b\.?\w*|cbn?z|tbn?z)\s.*?(\.L\w+)$", line)
+        if branch is None or labels.get(branch[1], number) >= number:
+            continue
+        body = lines[labels[branch[1]] + 1 : number + 1]
+        if not any(label.startswith(".L") for label in body):
+            yield body
+
+
+@pytest.mark.parametrize("source", ["_panels.c", "_tiled.c", "_evaluating.c"])
+@pytest.mark.skipif(ARM_COMPILER is None, reason="there is no compiler for ARM here")
+def test_sums_stay_in_the_registers_of_arm(source: str, tmp_path: Path) -> None:
+    assert ARM_COMPILER is not None
+    path = next(path for path in SOURCES if path.name == source)
+    assembly = tmp_path / "arm.s"
+    flags = ["-O3", "-Wno-psabi", "-fPIC", "-S"]
+    subprocess.run([ARM_COMPILER, *flags, "-o", str(assembly), str(path)], check=True)
+    multiplying = 0
+    for body in innermost_loops(assembly.read_text(encoding="utf-8")):
+        products = sum("fmla" in line for line in body)
+        # The loops that multiply a tile with many pixels, whose numbers are loaded once for several products.
+        loads = sum(bool(re.match(r"\s+ld", line)) for line in body)
+        if products < 16 or loads > products:
+            continue
+        multiplying += 1
+        # A few that do not fit are no harm; where compilers take vectors apart, there are more than there are products.
+        spilled = sum(bool(re.match(r"\s+st[rp]\s+[qv].*\[(?:sp|x29)", line)) for line in body)
+        assert spilled <= products / 6, "\n".join(body)
+    assert multiplying
