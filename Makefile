@@ -7,7 +7,7 @@ WORKERS ?= 2
 TEST_WORKERS ?= 3
 KERNELS := $(wildcard dyconv/kernels/csrc/*)
 
-.PHONY: run all bench bench-harness bench-gpu test lint types contracts tests torture clean
+.PHONY: run all bench bench-harness bench-gpu test lint types contracts site tests torture clean
 
 # The paper's core: minutes.
 run: $(VENV)/.installed
@@ -31,7 +31,7 @@ bench-gpu: $(VENV)/.installed-test
 
 # Two at a time: the types are checked in the time in which the tests wait.
 test: $(VENV)/.installed-test
-	$(MAKE) --jobs 2 lint types contracts tests
+	$(MAKE) --jobs 2 lint types contracts site tests
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -42,6 +42,10 @@ types: $(VENV)/.installed-test
 
 contracts: $(VENV)/.installed-test
 	PYTHONPATH=. $(BIN)/lint-imports
+
+# The documentation, with its generated reference; a warning is an error, and no network is needed.
+site: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 tests: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder

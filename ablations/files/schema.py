@@ -12,10 +12,11 @@ from ablations.claims import Claim
 from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
 from ablations.foreign_study import StatedStudy
 from ablations.presets import PRESETS
+from ablations.spec.descriptions import field_descriptions
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.layers import LAYERS, kinds_by_option, option_of
 from ablations.spec.names import LINTS
-from ablations.spec.parts import Intervention
+from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec, TrainSpec
 from ablations.spec.settings import DEFAULTS, all_factors
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
@@ -196,14 +197,28 @@ def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
 
 def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> dict[str, Any]:
     if key == "model.layer":
-        return {"enum": list(LAYERS), "default": DEFAULTS[key], "description": "The kind of the layers."}
+        return {"enum": list(LAYERS), "default": DEFAULTS[key], "description": setting_description(key)}
     if key.startswith("model.options."):
         return _option(key.removeprefix("model.options."))
     # Groups are references to definitions, which have to be followed at each step.
     schema = trial
     for step in key.split("."):
         schema = _target(schema, definitions)["properties"][step]
-    return schema
+    return {**schema, "description": setting_description(key)}
+
+
+def setting_description(key: str) -> str:
+    """Return what a setting of a trial means, as the docstring of its part of the spec says it."""
+    if key == "model.layer":
+        return "The kind of the layers."
+    group, _, name = key.rpartition(".")
+    if group == "model.options":
+        kinds = ", ".join(kinds_by_option()[name])
+        return f"An option of layer {kinds}."
+    return field_descriptions(_PARTS[group])[name]
+
+
+_PARTS = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec, "train.temperature": TemperatureSpec}
 
 
 def _option(name: str) -> dict[str, Any]:

@@ -187,13 +187,13 @@ class ModelSpec(Frozen):
     """The network: its backbone and its kind of convolution layer.
 
     Attributes:
-        name: Backbone, one of `ablations.spec.names.NETWORKS` or `timm/<name>`.
+        name: The backbone: a network of the project, or any of timm's as `timm/<name>`.
         width: Multiplier of the channels.
         depth: Multiplier of the number of blocks per stage.
         stem_stride: Stride of the first convolution.
         stem_kernel: Size of a ResNet's first convolution.
         stem_pool: Whether a ResNet's stem ends in a max pooling.
-        dropout: Probability before the classifier.
+        dropout: Probability of dropout before the classifier.
         squeeze_excitation: Whether each block rescales its channels by squeeze-and-excitation.
         layer: Layer kind, one of `ablations.spec.layers.LAYERS`: `static`, `dynamic` (attention over kernels), …
         options: The options of the layer kind; None where it has none.
@@ -247,17 +247,17 @@ class DataSpec(Frozen):
     lie (the digest of their content is), whether they may be downloaded, how many processes decode them.
 
     Attributes:
-        name: A data set of `ablations.datasets`.
+        name: The data set.
         root: The folder of its files.
         download: Whether a data set that is not there may be fetched from the network.
         workers: Processes that decode image files; 0 decodes in the training process.
         image_size: Side in px to which image files are cut; None becomes the data set's own.
-        train_images, validation_images, test_images: How many of each split are used.
+        train_images, validation_images, test_images: The number of images of this split that are used; None is all.
         augmentation: Images in memory are shifted by up to `crop_padding` px (`crop`), mirrored at random too
             (`crop_flip`); any images are cut to a random part and aspect and mirrored (`resized_crop_flip`).
         crop_padding: Black pixels around an image before it is cut out of that at random.
         rand_augment: Operations of RandAugment that each image gets after that; 0 is none.
-        rand_augment_magnitude: Their strength, 0 to 30.
+        rand_augment_magnitude: The strength of the operations of RandAugment, 0 to 30.
         mixup: Parameter α of mixup's Beta distribution, 0 for none. With `cutmix` too, each batch gets one of the
             two, drawn evenly.
         cutmix: Parameter α of CutMix's Beta distribution, 0 for none.
@@ -297,7 +297,14 @@ class DataSpec(Frozen):
 
 
 class TemperatureSpec(Frozen):
-    """The softmax temperature τ over the training: constant at `start`, or linear from `start` to `end`."""
+    """The softmax temperature τ over the training: constant at `start`, or linear from `start` to `end`.
+
+    Attributes:
+        schedule: Whether τ stays at `start` (`constant`) or is annealed (`linear`).
+        start: τ at the first step.
+        end: τ after the annealing.
+        epochs: The length of the annealing, in epochs.
+    """
 
     schedule: Literal["constant", "linear"] = "constant"
     start: PositiveFloat = 30.0
@@ -309,10 +316,24 @@ class TrainSpec(Frozen):
     """The optimisation. Learning rate and τ change per step; epochs count passes over the training images.
 
     Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images of a step.
         micro_batch: Images that pass through the network at once, a divisor of `batch_size`; their gradients are
             added up before each step. Batch normalisation sees each of these parts by itself. `None` is whole batches.
         on_out_of_memory: Whether a training that runs out of memory fails, or goes on with half as many images at
             once, which is then part of its result.
+        optimizer: Stochastic gradient descent with momentum, or AdamW.
+        learning_rate: The highest learning rate, after the warm-up.
+        momentum: Momentum of `sgd`.
+        nesterov: Whether the momentum of `sgd` is Nesterov's.
+        weight_decay: Weight decay; biases and normalisation layers have none.
+        schedule: The course of the learning rate: down to zero along a cosine, in steps, or constant.
+        step_epochs: Epochs between two steps of the schedule `step`.
+        step_factor: What the learning rate is multiplied with at each of these steps.
+        warmup_epochs: Epochs in which the learning rate rises from zero, in a line.
+        label_smoothing: The share of a label that is spread evenly over all classes.
+        precision: Arithmetic of the training: `float32`, or automatic mixed precision (`amp`).
+        devices: Processes that share each batch.
         weights_seed: The seed of the initial weights; None is the trial's.
         order_seed: The seed of all that is drawn during the training: order, augmentation, mixing, dropout and random
             aggregation; None is the trial's.

@@ -1,0 +1,109 @@
+"""Commands on the pages are commands that there are, and the tutorials are gone through as a reader would."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from ablations import registry
+from run_ablation import cli
+from tests.command_line import Invoke
+from tests.registries import registries_kept
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = ROOT / "docs" / "tutorial"
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Return the blocks of code in a language; no language is that of commands."""
+    # Whole fences at once, so that the end of one is not taken for the beginning of the next.
+    fences = re.findall(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for found, text in fences if found == language]
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """Yield the commands of this project on a page, as a shell would split them."""
+    for block in blocks(path, ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            # An example of a file, a path or an option that stands for many is no command.
+            if re.match(r"^ *(?:run-ablation|python run_ablation\.py) ", line) and "…" not in line:
+                words = shlex.split(line.partition(" > ")[0], comments=True)
+                yield words[words.index("run-ablation" if "run-ablation" in words else "run_ablation.py") + 1 :]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_on_a_page_exist_with_their_options(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands(path):
+        if words[0].startswith("-"):
+            continue
+        command = cli.get_command(click.Context(cli), words[0])
+        assert command is not None
+        # Arguments that are files need not be there: what is checked is the form.
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path):
+                monkeypatch.setattr(parameter, "type", click.STRING)
+        try:
+            command.make_context(words[0], list(words[1:]), resilient_parsing=False)
+        except click.exceptions.Exit:
+            continue
+        except click.ClickException as error:
+            pytest.fail(f"{path.name}: {' '.join(words)}: {error.format_message()}")
+
+
+def test_the_tutorial_of_a_first_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = TUTORIALS / "first-study.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(registry, "_builders", {})
+    (study,) = blocks(path, "yaml")
+    # Fewer seeds, and the smallest preset: what is tried is the way, not the numbers.
+    (tmp_path / "kernels_or_width.yaml").write_text(study.replace("seeds: 5", "seeds: 2"), encoding="utf-8")
+    invoke = Invoke(capsys)
+    verbs = []
+    for words in commands(path):
+        arguments = [word if word != "quick" else "smoke" for word in words]
+        if arguments[0] == "verify":
+            arguments[1] = str(next((tmp_path / "runs" / "reports").glob("*.pdf")))
+        if arguments[0] == "bundle":
+            arguments += ["--preset", "smoke"]
+        code, text = invoke(*arguments)
+        verbs.append(arguments[0])
+        if "train.epoch=4" in arguments:
+            assert code != 0
+            assert [text] == blocks(path, "text")
+        else:
+            assert code == 0, (arguments, text)
+    assert verbs == ["list", "plan", "plan", "plan", "run", "verify", "bundle"]
+    assert (tmp_path / "kernels_or_width.zip").is_file()
+
+
+def test_the_tutorial_of_a_layer_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = TUTORIALS / "own-layer.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer, check = blocks(path, "python")
+    (tmp_path / "gated_layer.py").write_text(layer, encoding="utf-8")
+    (study,) = blocks(path, "yaml")
+    (tmp_path / "gates.yaml").write_text(study, encoding="utf-8")
+    values: dict[str, Any] = {}
+    invoke = Invoke(capsys)
+    with registries_kept():
+        exec(check, values)
+        (expected,) = blocks(path, "text")
+        assert capsys.readouterr().out.startswith(expected.strip())
+        for verb, *arguments in commands(path):
+            # Training them is what examples/own_layer.py does, which is tested for itself.
+            code, text = invoke("plan" if verb == "run" else verb, *arguments)
+            assert code == 0, text
+            assert verb == "explain" or "gated" in text
