@@ -1,4 +1,4 @@
-"""This module reads what a docstring says about the fields of a spec, for study files in an editor and the reference."""
+"""This module reads what a docstring says about the fields of a spec, for study files and for the reference."""
 
 from __future__ import annotations
 
