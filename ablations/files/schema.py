@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pydantic import BaseModel
+
 from ablations.claims import Claim
 from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
 from ablations.foreign_study import StatedStudy
@@ -218,7 +220,12 @@ def setting_description(key: str) -> str:
     return field_descriptions(_PARTS[group])[name]
 
 
-_PARTS = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec, "train.temperature": TemperatureSpec}
+_PARTS: dict[str, type[BaseModel]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "train": TrainSpec,
+    "train.temperature": TemperatureSpec,
+}
 
 
 def _option(name: str) -> dict[str, Any]:
