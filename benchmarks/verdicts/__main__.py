@@ -1,4 +1,4 @@
-"""This script prints the simulated tables of docs/evidence.md and of docs/until-decided.md, from fixed seeds."""
+"""This script prints the simulated tables of docs/explanation/ and of docs/until-decided.md, from fixed seeds."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def _by_claim(tables: int) -> str:
 
 
 def printed_tables(tables: int) -> dict[str, str]:
-    """Return the tables of docs/evidence.md by their titles, from so many simulated tables per number."""
+    """Return the tables of docs/explanation/statistics.md by their titles, from so many simulated tables per number."""
     return {
         "Coverage of 95 % intervals: mean / worst comparison (%) / width relative to the paired t": _by_scenario(
             lambda name, seeds: str(coverage(name, ROWS, seeds, tables))

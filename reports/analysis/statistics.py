@@ -267,7 +267,7 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
 
     It covers 95 to 98 % on average and 93 % or more of the worst comparison where spreads are equal or differ up to
     twofold; of a row that varies four times as much as seven others it covers 90 % with three seeds
-    (`benchmarks.verdicts`, docs/evidence.md).
+    (`benchmarks.verdicts`, docs/explanation/statistics.md).
 
     Args:
         values_RS: (R, S), finite. Rows that never vary say nothing of the others and are left out. A training must

@@ -176,7 +176,7 @@ def table(planned: PlannedStudies) -> pd.DataFrame:
     (repeats that were asked for), `mean` and `sd` over seeds, `delta` (the paired difference to the reference), `low`
     and `high` (its 95 % interval), `p` and `p_holm` (corrected over the table of the study). What cannot be told is
     NaN: the mean of a row with a missing repeat, and a difference of the reference to itself. They are the numbers of
-    the report; docs/evidence.md says what an interval covers.
+    the report; docs/explanation/statistics.md says what an interval covers.
 
     Raises:
         TrackingError: If the tracking store cannot be reached.

@@ -2,7 +2,7 @@
 
 What is printed as 95 % covers 93 to 97 % (98 with few seeds, where it is careful), and a table without any difference
 gets a star in at most 5 %. More repetitions and harder cases are in `tests/torture/test_simulation_wide.py`, and the
-tables of docs/evidence.md are those of `benchmarks.verdicts`.
+tables of docs/explanation/statistics.md are those of `benchmarks.verdicts`.
 """
 
 from __future__ import annotations
