@@ -107,3 +107,13 @@ def test_the_tutorial_of_a_layer_of_ones_own(
             code, text = invoke("plan" if verb == "run" else verb, *arguments)
             assert code == 0, text
             assert verb == "explain" or "gated" in text
+
+
+def test_the_layers_alone() -> None:
+    (code,) = blocks(ROOT / "docs" / "howto" / "layers-alone.md", "python")
+    values: dict[str, Any] = {}
+    exec(code, values)
+    # The intervention is taken back on exit.
+    layers = [layer for layer in values["model"].modules() if hasattr(layer, "num_kernels")]
+    assert len(layers) == 19
+    assert {layer.aggregation for layer in layers} == {"attention"}
