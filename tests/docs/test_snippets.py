@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from ablations import registry
+from ablations.files.study_file import load_study
 from run_ablation import cli
 from tests.command_line import Invoke
 from tests.registries import registries_kept
@@ -117,3 +119,34 @@ def test_the_layers_alone() -> None:
     layers = [layer for layer in values["model"].modules() if hasattr(layer, "num_kernels")]
     assert len(layers) == 19
     assert {layer.aggregation for layer in layers} == {"attention"}
+
+
+EXECUTED = {
+    "docs/extending.md": "tests/test_extending.py",
+    "docs/foreign-results.md": "tests/test_foreign_results.py",
+    "docs/howto/layers-alone.md": "tests/docs/test_snippets.py",
+    "docs/networks.md": "tests/dyconv/checkpoints/test_page.py",
+    "docs/python.md": "tests/test_python_page.py",
+    "docs/tutorial/own-layer.md": "tests/docs/test_snippets.py",
+}
+"""Pages with Python, and the test that runs it as it stands there."""
+
+
+def test_all_python_on_the_pages_is_run() -> None:
+    with_python = {str(path.relative_to(ROOT)) for path in PAGES if blocks(path, "python")}
+    assert with_python == set(EXECUTED)
+    for page, test in EXECUTED.items():
+        assert Path(page).name in (ROOT / test).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_studies_on_a_page_can_be_read(path: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(blocks(path, "yaml")):
+        content = yaml.safe_load(text)
+        # Others are a part of a study, or a study of results from elsewhere, which has no settings. That with a layer
+        # of one's own is planned by the test of its tutorial.
+        is_whole = "question" in content and {"variants", "factorial"} & set(content)
+        if is_whole and "results" not in path.stem and "gated" not in text:
+            file = tmp_path / f"{number}.yaml"
+            file.write_text(text, encoding="utf-8")
+            assert load_study(file).variants
