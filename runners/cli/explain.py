@@ -50,10 +50,11 @@ _DIGITS = 12
 @click.option("--seed", "only_seed", type=click.IntRange(0), help="Only this repeat.")
 @selection_options("preset", "overrides", "seeds", "canary", "tuned", "tuned_from", "runs_dir", "plugins")
 def explain(selection: Selection, *, name: str, only_seed: int | None) -> None:
-    """Why each repeat of a variant is reused, waiting, running, failed, missing or stale, and what differs.
+    """Say why each repeat of a variant is reused, or is not.
 
-    STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
-    --set and --seeds, with those of the last run.
+    It is reused, waiting, running, failed, missing or stale; what differs from earlier results is named. STUDY alone
+    means all its variants; on inspected networks a variant is called "network: variant". Without --preset, --set and
+    --seeds, with those of the last run.
     """
     study, variant = split_name(name)
     previous = last_selection(selection.runs_dir)

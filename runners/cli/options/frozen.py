@@ -15,7 +15,7 @@ from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from runners.api.selection import Selection
 from runners.cli.options.groups import grouped
-from runners.console.terminal import print_lines
+from runners.console.terminal import announce_lines
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,6 @@ def tell_frozen(plan: Plan, frozen: Sequence[FrozenPlan]) -> None:
     differences = newest.differences(plan)
     identity = f"frozen {newest.when}, SHA-256 {newest.digest[:SHORT]}"
     if differences:
-        print_lines([f"Not the plan that was {identity}:", *(f"  {sentence}" for sentence in differences)])
+        announce_lines([f"Not the plan that was {identity}:", *(f"  {sentence}" for sentence in differences)])
     else:
-        print_lines([f"As planned: {identity}."])
+        announce_lines([f"As planned: {identity}."])

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ablations.invocation import program
 
 # 128 + SIGINT, as shells report a process that Ctrl-C has ended.
 INTERRUPTED = 130
@@ -82,6 +85,7 @@ class GivenPath(click.Path):
 
 
 def examples(*lines: str) -> str:
-    """Return the epilog of a verb's help: example commands that can be copied."""
+    """Return the epilog of a verb's help: example commands that can be copied, which call the program as it was."""
+    command = shlex.join(program())
     # \b keeps click from wrapping the paragraph.
-    return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
+    return "\b\nExamples:\n" + "\n".join(f"  {command} {line}" for line in lines)

@@ -99,10 +99,11 @@ def compare(
     right: str | None,
     matched: tuple[str, ...],
 ) -> None:
-    """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
+    """Hold two studies, or two sides of one, against each other.
 
-    Each row's mean on both sides, the difference with its interval, and what else is not the same. A side may be
-    results from elsewhere; a study file then says what they are.
+    Two sides of one study are two commits (STUDY@COMMIT), data sets, settings or tracking servers. Each row's mean on
+    both sides, the difference with its interval, and what else is not the same. A side may be results from elsewhere; a
+    study file then says what they are.
     """
     if foreign.is_given and left_options.results is None and right_options.results is None:
         raise click.UsageError("--reference and the like are about --left-results and --right-results: which?")
