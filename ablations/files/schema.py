@@ -9,12 +9,13 @@ import math
 from typing import Any
 
 from ablations.claims import Claim
+from ablations.datasets.registry import available_datasets
 from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
 from ablations.foreign_study import StatedStudy
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.layers import LAYERS, kinds_by_option, option_of
-from ablations.spec.names import LINTS
+from ablations.spec.names import AGGREGATIONS, LINTS, NETWORKS
 from ablations.spec.parts import Intervention
 from ablations.spec.settings import DEFAULTS, all_factors
 from ablations.spec.trial import TrialSpec
@@ -203,7 +204,17 @@ def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> di
     schema = trial
     for step in key.split("."):
         schema = _target(schema, definitions)["properties"][step]
-    return schema
+    names = _known_names().get(key)
+    # Any other name may be a plug-in's, so that an editor proposes these and takes all.
+    return schema if names is None else {**schema, "examples": names}
+
+
+def _known_names() -> dict[str, list[str]]:
+    return {
+        "model.name": list(NETWORKS),
+        "model.aggregation": list(AGGREGATIONS),
+        "data.name": list(available_datasets()),
+    }
 
 
 def _option(name: str) -> dict[str, Any]:

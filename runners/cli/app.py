@@ -23,6 +23,7 @@ from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, UnknownNameError
 from ablations.invocation import find_invocation_by, program
 from ablations.visible import visible
+from runners.cli.completion.shells import VARIABLE, answer
 from runners.cli.invocation import present_invocation
 from runners.cli.options.groups import INTERRUPTED
 from runners.cli.options.verbosity import verbosity_options, with_verbosity
@@ -131,6 +132,7 @@ _VERBS = {
     "gc": ("upkeep", "gc"),
     "ui": ("upkeep", "ui"),
     "schema": ("studies.schema", "schema"),
+    "completion": ("completion.verb", "completion"),
 }
 """Verb → (module under `runners.cli`, name of the command in it), in the order in which a user needs them."""
 
@@ -196,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's error is printed as a sentence, never as a traceback."""
     # First, so that even the message of an early error can be printed.
     steady_streams()
+    if VARIABLE in os.environ:
+        answer(cli)
+        return
     heed_signals()
     # A process may carry out several commands, as tests do.
     set_verbosity(Verbosity.NORMAL)

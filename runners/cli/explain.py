@@ -22,6 +22,7 @@ from ablations.planning.plan import Cell, Plan
 from ablations.registry import available_studies, split_name
 from runners.api.plans import as_last_time, find_plan, last_selection
 from runners.api.selection import Selection
+from runners.cli.completion import candidates
 from runners.cli.options.groups import examples
 from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
@@ -46,7 +47,7 @@ _DIGITS = 12
         "explain my_study.yaml/wider --set train.epochs=4",
     )
 )
-@click.argument("name", metavar="STUDY/VARIANT")
+@click.argument("name", metavar="STUDY/VARIANT", shell_complete=candidates.studies)
 @click.option("--seed", "only_seed", type=click.IntRange(0), help="Only this repeat.")
 @selection_options("preset", "overrides", "seeds", "canary", "tuned", "tuned_from", "runs_dir", "plugins")
 def explain(selection: Selection, *, name: str, only_seed: int | None) -> None:

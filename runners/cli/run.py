@@ -19,6 +19,7 @@ from runners.api.launching import PreparedRun
 from runners.api.plans import as_last_time, last_selection
 from runners.api.selection import Selection
 from runners.cli import outcome
+from runners.cli.completion import candidates
 from runners.cli.options.frozen import FrozenOptions, frozen_options, tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_options, launch_options
@@ -61,6 +62,7 @@ from runners.upkeep.damages import damages_of
     "forced",
     multiple=True,
     metavar="STUDY/VARIANT",
+    shell_complete=candidates.rows,
     help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
 )
 @budget_options

@@ -76,7 +76,9 @@ class GivenPath(click.Path):
             except RuntimeError:
                 self.fail(f"{text!r} names a user who has no home folder here.", param, ctx)
         # A slash at the end says that a folder is meant; `Path` forgets it.
-        if self.file_okay and text.endswith(os.sep):
+        # A shell that completes the command makes none.
+        is_completed = ctx is not None and ctx.resilient_parsing
+        if self.file_okay and text.endswith(os.sep) and not is_completed:
             try:
                 Path(value).mkdir(parents=True, exist_ok=True)
             except OSError as error:

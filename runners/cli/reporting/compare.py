@@ -11,6 +11,7 @@ import click
 from ablations.errors import OptionError
 from ablations.planning.request import Request, make_request
 from runners.api.selection import Selection
+from runners.cli.completion import candidates
 from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.groups import Option, examples, grouped
 from runners.cli.options.report import ReportOptions, print_files, report_options
@@ -48,12 +49,15 @@ def _side_options(side: str) -> Option:
             metavar="SOURCE",
             help=f"Results from elsewhere on the {side}: CSV or mlflow:URI/EXPERIMENT.",
         ),
-        click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
+        click.option(
+            f"--{side}-preset", metavar="PRESET", shell_complete=candidates.presets, help=f"Preset of the {side}."
+        ),
         click.option(
             f"--{side}-set",
             f"{side}_overrides",
             multiple=True,
             metavar="KEY=VALUE",
+            shell_complete=candidates.overrides,
             help=f"Change a setting of the {side}.",
         ),
         click.option(
@@ -75,8 +79,8 @@ def _side_options(side: str) -> Option:
         "compare study.yaml --left-results before.csv --right-results after.csv",
     )
 )
-@click.argument("left", required=False)
-@click.argument("right", required=False)
+@click.argument("left", required=False, shell_complete=candidates.studies)
+@click.argument("right", required=False, shell_complete=candidates.studies)
 @SELECTION_OPTIONS["preset"]
 @SELECTION_OPTIONS["overrides"]
 @_side_options("left")
