@@ -159,7 +159,7 @@ def named_studies() -> tuple[str, ...]:
 
 def as_named(study: str) -> str:
     """Return a study's file if the present command named it by a file, else its name."""
-    from ablations.files.study_file import is_study_file, load_study, split_row
+    from ablations.files.study_file import is_study_file, name_in, split_row
 
     for word in named_studies():
         # A row may follow the file.
@@ -167,7 +167,7 @@ def as_named(study: str) -> str:
         if file != study and is_study_file(file):
             # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
-                if load_study(Path(file)).name == study:
+                if name_in(Path(file)) == study:
                     return file
     return study
 

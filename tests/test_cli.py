@@ -36,6 +36,7 @@ VERBS = (
     "sync",
     "gc",
     "ui",
+    "init",
     "schema",
     "completion",
 )
@@ -271,7 +272,8 @@ def test_schema_is_json(invoke: Invoke) -> None:
     code, out, _ = invoke.apart("schema")
     assert code == 0
     schema = json.loads(out)
-    assert schema["required"] == ["name", "question"]
+    assert schema["required"] == ["name"]
+    assert [option["required"][-1] for option in schema["anyOf"]] == ["variants", "factorial", "extends"]
     assert schema["anyOf"] == [{"required": ["reference", "variants"]}, {"required": ["factorial"]}]
 
 

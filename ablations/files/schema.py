@@ -46,10 +46,19 @@ def study_schema() -> dict[str, Any]:
         "title": "Study of dyconv-ablations",
         "type": "object",
         "additionalProperties": False,
-        "required": ["name", "question"],
+        "required": ["name"],
         # A factorial makes the variants, and its reference is the combination in which all factors are off.
-        "anyOf": [{"required": ["reference", "variants"]}, {"required": ["factorial"]}],
+        "anyOf": [
+            {"required": ["question", "reference", "variants"]},
+            {"required": ["question", "factorial"]},
+            {"required": ["extends"]},
+        ],
         "properties": {
+            "extends": {
+                "type": "string",
+                "minLength": 1,
+                "description": "The study, or the file of one, whose variants, settings and claims are taken over.",
+            },
             **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
             "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
             "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},

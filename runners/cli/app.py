@@ -131,6 +131,7 @@ _VERBS = {
     "sync": ("upkeep", "sync"),
     "gc": ("upkeep", "gc"),
     "ui": ("upkeep", "ui"),
+    "init": ("studies.init", "init"),
     "schema": ("studies.schema", "schema"),
     "completion": ("completion.verb", "completion"),
 }

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from ablations.errors import AblationError, UnknownNameError
-from ablations.files.study_file import is_study_file, load_study, split_row
+from ablations.files.study_file import is_study_file, name_in, split_row
 from ablations.invocation import as_named, complete_invocation, suggested_command
 from ablations.planning.plan import Cell, Plan
 from ablations.registry import available_studies, split_name
@@ -112,7 +112,7 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
         if is_study_file(file):
             # A file of the last run may be gone or broken; then it is not the one that is meant.
             with suppress(AblationError):
-                if load_study(Path(file)).name == study:
+                if name_in(Path(file)) == study:
                     return file
     return study
 
