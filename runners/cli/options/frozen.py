@@ -43,6 +43,7 @@ class FrozenOptions:
             selection = replace(selection, studies=tuple(content["named"]))
         if not selection.is_scaled:
             overrides = tuple(f"{key}={json.dumps(value)}" for key, value in request["overrides"].items())
+            overrides += tuple(f"{key}={','.join(texts)}" for key, texts in request.get("sweeps", {}).items())
             selection = replace(selection, preset=request["preset"], overrides=overrides, seeds=request["seeds"])
             selection = replace(selection, seed=request.get("seed"))
             selection = replace(selection, canary=selection.canary or request["canary"])

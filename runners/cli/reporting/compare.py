@@ -35,7 +35,10 @@ class SideOptions:
     def request(self, selection: Selection) -> Request:
         """Return the request for this side; `selection` has the options for both."""
         preset, overrides = self.preset or selection.preset, (*selection.overrides, *self.overrides)
-        return make_request(preset, overrides, selection.seeds, tuned_from=self.tuned_from)
+        request = make_request(preset, overrides, selection.seeds, tuned_from=self.tuned_from)
+        if request.sweeps:
+            raise OptionError("a side has one value of each setting: sweeps are for plan, run and what follows a run.")
+        return request
 
 
 def _side_options(side: str) -> Option:
