@@ -24,6 +24,7 @@ from ablations.errors import AblationError, UnknownNameError
 from ablations.invocation import find_invocation_by, program
 from ablations.visible import visible
 from runners.cli.completion.shells import VARIABLE, answer
+from runners.cli.farewells import with_farewell
 from runners.cli.invocation import present_invocation
 from runners.cli.options.groups import INTERRUPTED
 from runners.cli.options.verbosity import verbosity_options, with_verbosity
@@ -153,7 +154,7 @@ class _OnDemand(MutableMapping[str, click.Command]):
         if verb not in self._verbs:
             module, name = self._homes[verb]
             command = getattr(importlib.import_module(f"runners.cli.{module}"), name)
-            self._verbs[verb] = with_verbosity(command)
+            self._verbs[verb] = with_verbosity(with_farewell(verb, command))
         return self._verbs[verb]
 
     def __setitem__(self, verb: str, command: click.Command) -> None:

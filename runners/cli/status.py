@@ -30,7 +30,7 @@ _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
     )
 )
 @selection_options()
-@click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Go on looking until the launch ends, or Ctrl-C.")
 @click.option(
     "--interval", type=click.FloatRange(0.2, 3600), help="Seconds between two looks (2; 30 where no terminal is)."
 )
@@ -75,8 +75,9 @@ class _View:
         return overview
 
     def watch(self, interval: float | None) -> Overview:
-        """Look until Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
+        """Look until the launch ends, or Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
         overview = self._look(self._plan)
+        has_begun = False
         is_terminal = self._out.is_terminal
         pause = interval or (_LIVE_SECONDS if is_terminal else _PLAIN_SECONDS)
         try:
@@ -87,6 +88,10 @@ class _View:
                         print_lines(plain(overview, self._states, every=self._every))
                     else:
                         live.update(render(overview, self._states, every=self._every, is_live=True), refresh=True)
+                    has_begun |= bool(overview.launches)
+                    # Where none goes on yet, it is waited for, unless there is nothing left to be run.
+                    if not overview.launches and (has_begun or overview.is_done):
+                        return overview
                     time.sleep(pause)
                     plan = self._plan
                     if not self._selection.is_named:

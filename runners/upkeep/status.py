@@ -58,6 +58,11 @@ class Overview:
         return any(node.status == "failed" for node in self.planned)
 
     @property
+    def is_done(self) -> bool:
+        """True if every node of the plan is done."""
+        return all(node.status == "done" for node in self.planned)
+
+    @property
     def nodes(self) -> list[NodeStatus]:
         """All nodes, those of the plan first."""
         return [*self.planned, *self.unplanned]

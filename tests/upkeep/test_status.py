@@ -157,6 +157,35 @@ def test_status_watches_until_ctrl_c(folder: Folder, invoke: Invoke, monkeypatch
     ]
 
 
+def test_status_watches_until_the_launch_ends(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = folder.plan()
+    folder.launch(plan, alive=True)
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        # In the first pause a node ends, in the second the launch, and a third there is not.
+        if len(looks) == 1:
+            folder.finish(plan, "wide")
+        else:
+            folder.launch(plan)
+
+    monkeypatch.setattr(runners.cli.status.time, "sleep", pause)
+    code, said = invoke("status", "--watch")
+    assert (code, len(looks)) == (0, 2)
+    assert said.count("goes on at") == 2
+    assert said.count("no launch goes on") == 1
+
+
+def test_a_watch_of_what_is_done_ends_at_once(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = folder.plan()
+    folder.launch(plan)
+    for cell in plan.cells:
+        folder.finish(plan, cell.variant)
+    monkeypatch.setattr(runners.cli.status.time, "sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    assert invoke("status", "--watch")[0] == 0
+
+
 def test_status_on_a_terminal_is_a_table(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = folder.plan()
     folder.launch(plan)

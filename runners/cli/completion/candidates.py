@@ -34,7 +34,7 @@ def studies(context: click.Context, parameter: click.Parameter, incomplete: str)
     name, slash, row = incomplete.partition("/")
     if slash and name in available_studies():
         return _rows(name, row, _request(context))
-    endings = FILE_ENDINGS
+    endings: tuple[str, ...] = FILE_ENDINGS
     if context.info_name in _READING_VERBS:
         endings = (*endings, *_BUNDLE_ENDINGS)
     names = [CompletionItem(name) for name in available_studies() if name.startswith(incomplete)]
