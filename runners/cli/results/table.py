@@ -31,6 +31,7 @@ with without_collection():
 _TONES: dict[Tone, str] = {"good": "green", "poor": "yellow", "bad": "red", "quiet": "dim"}
 _INDENT = " "
 _ENDLESS = 10_000
+_UNLEARNED = "!"
 _LEGEND = (
     "±: standard deviation over seeds. Δ: paired difference to the reference with its 95 % interval; * p < 0.05, "
     "** p < 0.01, corrected over the table."
@@ -156,7 +157,7 @@ def _count(row: ResultRow) -> str:
 
 
 def _means(rows: Iterable[ResultRow], decimals: int) -> list[str]:
-    pairs: list[tuple[str, str]] = []
+    parts: list[tuple[str, ...]] = []
     for row in rows:
         mean, spread = DASH, ""
         if row.mean.is_known:
@@ -164,10 +165,8 @@ def _means(rows: Iterable[ResultRow], decimals: int) -> list[str]:
             # One repeat has no spread.
             if math.isfinite(row.mean.sd):
                 spread = f" ± {number(row.mean.sd, decimals)}"
-        if row.has_unlearned:
-            mean = f"never learned {mean}"
-        pairs.append((mean, spread))
-    return _aligned(pairs)
+        parts.append((mean, spread, _UNLEARNED if row.has_unlearned else ""))
+    return _aligned(parts)
 
 
 def _deltas(rows: Iterable[ResultRow], decimals: int) -> list[str]:
@@ -239,7 +238,7 @@ def _filled(part: str, width: int) -> str:
         if part.startswith(lead):
             return lead + part.removeprefix(lead).rjust(width - len(lead))
     # Marks and stars begin at the left; numbers end at the right.
-    if part.strip("* ABC") == "":
+    if part.strip("* ABC!") == "":
         return part.ljust(width)
     return part.rjust(width)
 
@@ -282,5 +281,7 @@ def _meanings(studies: Sequence[StudyResults]) -> Iterator[str]:
     for results in studies:
         for row in results.rows:
             marks.update(marks_of(row.published))
+    if any(row.has_unlearned for results in studies for row in results.rows):
+        yield f"{_UNLEARNED}: a training behind it never learned, so that it says nothing of what it varies."
     for mark in sorted(marks):
         yield f"{mark}: {mark_note(mark)}"
