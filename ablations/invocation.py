@@ -125,7 +125,7 @@ def suggested_command(
         command_words = list(map(str, values.pop(_ARGUMENT, ())))
         for name, value in values.items():
             command_words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
-        return shlex.join([*_program(), verb, *command_words])
+        return shlex.join([*program(), verb, *command_words])
     arguments: list[str] = []
     switches: list[str] = []
     for parameter in parameters:
@@ -138,8 +138,8 @@ def suggested_command(
             arguments += map(str, value or ())
     # The "--" keeps an argument that begins with a dash from being read as an option.
     if any(argument.startswith("-") for argument in arguments):
-        return shlex.join([*_program(), verb, *switches, "--", *arguments])
-    return shlex.join([*_program(), verb, *arguments, *switches])
+        return shlex.join([*program(), verb, *switches, "--", *arguments])
+    return shlex.join([*program(), verb, *arguments, *switches])
 
 
 def resuming_command() -> str:
@@ -159,7 +159,7 @@ def named_studies() -> tuple[str, ...]:
 
 def as_named(study: str) -> str:
     """Return a study's file if the present command named it by a file, else its name."""
-    from ablations.files.study_file import is_study_file, load_study, split_row
+    from ablations.files.study_file import is_study_file, name_in, split_row
 
     for word in named_studies():
         # A row may follow the file.
@@ -167,7 +167,7 @@ def as_named(study: str) -> str:
         if file != study and is_study_file(file):
             # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
-                if load_study(Path(file)).name == study:
+                if name_in(Path(file)) == study:
                     return file
     return study
 
@@ -193,7 +193,7 @@ def _words(option: str, value: Any) -> list[str]:
     return [option, str(value)]
 
 
-def _program() -> list[str]:
+def program() -> list[str]:
     """Return the first words of the present command: the interpreter and the path of the program."""
     script = Path(sys.argv[0]).name if sys.argv else ""
     if script not in _SCRIPTS:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ablations.errors import AblationError, StudyError, UnknownNameError
 from ablations.files.study_file import is_study_file, load_study, split_row
-from ablations.spec.trial import TrialSpec
+from ablations.presets import get_preset
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def study_name(name: str) -> str:
     Raises:
         StudyError: If the file cannot be read as a study.
     """
-    return load_study(Path(name)).name if is_study_file(name) else name
+    return _study_of_file(name, _usual_base).name if is_study_file(name) else name
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -112,7 +113,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
         StudyError: If the file cannot be read as a study.
     """
     if is_study_file(name):
-        return _study_of_file(name)
+        return _study_of_file(name, lambda: base)
     if name in _builders:
         return _builders[name](base)
     if name not in _BUILT_IN:
@@ -123,8 +124,14 @@ def get_study(name: str, base: TrialSpec) -> Study:
     return built
 
 
-def _study_of_file(name: str) -> Study:
-    study = load_study(Path(name))
+def _usual_base() -> TrialSpec:
+    """Return the network and data of the preset that is taken where none is named."""
+    return resolve([get_preset("quick").settings], {}, seed=0)
+
+
+def _study_of_file(name: str, base: Callable[[], TrialSpec]) -> Study:
+    """Return the study in a file; `base` returns the network and data for a registered study that it extends."""
+    study = load_study(Path(name), lambda extended: get_study(extended, base()))
     # Results are recorded under the name of the study, so that two studies of one name would be mixed.
     if study.name in available_studies():
         raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
@@ -184,7 +191,7 @@ def _find_whole(names: Sequence[str], all_studies: bool, request: Request) -> li
     # Each once, in the order in which they were named.
     chosen = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
     # Each file is read once: parsing thousands of rows takes seconds.
-    from_files = {name: _study_of_file(name) for name in chosen if is_study_file(name)}
+    from_files = {name: _study_of_file(name, request.base) for name in chosen if is_study_file(name)}
     if len(from_files) == len(chosen) and all(study.trains_nothing for study in from_files.values()):
         # Nothing is trained, so that the training of the preset need not fit the data, whose test images are enough.
         return list(from_files.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ VERBS = (
     "status",
     "explain",
     "retry",
+    "results",
     "report",
     "verify",
     "bundle",
@@ -34,7 +36,9 @@ VERBS = (
     "sync",
     "gc",
     "ui",
+    "init",
     "schema",
+    "completion",
 )
 HEAVY = (
     "torch",
@@ -75,7 +79,9 @@ def test_help_of_every_verb_shows_examples_that_begin_with_it(invoke: Invoke, ve
     code, out, err = invoke.apart(verb, "--help")
     assert (code, err) == (0, "")
     assert "Examples:" in out
-    assert f"  python run_ablation.py {verb}" in out
+    # Shells complete the installed command alone.
+    program = "run-ablation" if verb == "completion" else "python run_ablation.py"
+    assert f"  {program} {verb}" in out
 
 
 def test_help_names_every_verb(invoke: Invoke) -> None:
@@ -84,9 +90,18 @@ def test_help_names_every_verb(invoke: Invoke) -> None:
     assert [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()] == list(VERBS)
     assert tuple(run_ablation.cli.commands) == VERBS
     # The group reads the first sentence of each verb from its source; it must be that of the verb's own help.
-    printed = " ".join(out.split())
     for verb, command in run_ablation.cli.commands.items():
-        assert f"{verb} {command.get_short_help_str(50).removesuffix('...')}" in printed
+        sentence = command.get_short_help_str(1000).removesuffix(".")
+        assert re.search(rf"^  {verb} +{re.escape(sentence)}$", out, re.MULTILINE), verb
+
+
+def test_the_list_of_verbs_has_a_line_each_at_80_columns(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = invoke.apart("--help")[1]
+    lines = [line for line in out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert len(lines) == len(VERBS)
+    assert max(map(len, lines)) <= 80
+    assert not any("..." in line for line in lines)
 
 
 def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
@@ -257,8 +272,8 @@ def test_schema_is_json(invoke: Invoke) -> None:
     code, out, _ = invoke.apart("schema")
     assert code == 0
     schema = json.loads(out)
-    assert schema["required"] == ["name", "question"]
-    assert schema["anyOf"] == [{"required": ["reference", "variants"]}, {"required": ["factorial"]}]
+    assert schema["required"] == ["name"]
+    assert [option["required"][-1] for option in schema["anyOf"]] == ["variants", "factorial", "extends"]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,10 @@ def test_any_verb_ends_with_a_word(tmp_path: Path, verb: list[str], number: sign
     assert said.startswith("Stopping")
     assert "Interrupted." in said
     assert "Traceback" not in said
+    # What is kept, and how to go on.
+    if verb[0] == "sync":
+        assert "What was brought over stays" in said
+        assert f"goes on: {sys.executable} {ROOT / 'run_ablation.py'} sync --plugin held" in said
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from ablations.claims import Claim
+from ablations.datasets.registry import available_datasets
 from ablations.factorial.declaration import FEWEST_FACTORS, MOST_FACTORS
 from ablations.foreign_study import StatedStudy
 from ablations.presets import PRESETS
 from ablations.spec.descriptions import field_descriptions
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.layers import LAYERS, kinds_by_option, option_of
-from ablations.spec.names import LINTS
+from ablations.spec.names import AGGREGATIONS, LINTS, NETWORKS
 from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec, TrainSpec
 from ablations.spec.settings import DEFAULTS, all_factors
 from ablations.spec.trial import TrialSpec
@@ -48,10 +49,19 @@ def study_schema() -> dict[str, Any]:
         "title": "Study of dyconv-ablations",
         "type": "object",
         "additionalProperties": False,
-        "required": ["name", "question"],
+        "required": ["name"],
         # A factorial makes the variants, and its reference is the combination in which all factors are off.
-        "anyOf": [{"required": ["reference", "variants"]}, {"required": ["factorial"]}],
+        "anyOf": [
+            {"required": ["question", "reference", "variants"]},
+            {"required": ["question", "factorial"]},
+            {"required": ["extends"]},
+        ],
         "properties": {
+            "extends": {
+                "type": "string",
+                "minLength": 1,
+                "description": "The study, or the file of one, whose variants, settings and claims are taken over.",
+            },
             **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
             "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
             "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
@@ -206,7 +216,18 @@ def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> di
     schema = trial
     for step in key.split("."):
         schema = _target(schema, definitions)["properties"][step]
-    return {**schema, "description": setting_description(key)}
+    schema = {**schema, "description": setting_description(key)}
+    names = _known_names().get(key)
+    # Any other name may be a plug-in's, so that an editor proposes these and takes all.
+    return schema if names is None else {**schema, "examples": names}
+
+
+def _known_names() -> dict[str, list[str]]:
+    return {
+        "model.name": list(NETWORKS),
+        "model.aggregation": list(AGGREGATIONS),
+        "data.name": list(available_datasets()),
+    }
 
 
 def setting_description(key: str) -> str:

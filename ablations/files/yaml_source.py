@@ -87,6 +87,10 @@ class YamlDocument:
         # An empty document has no line at all.
         return f"{self.path}:{self._lines.get(location, 1)}"
 
+    def has(self, location: Location) -> bool:
+        """Return True if a part is in the file."""
+        return location in self._lines
+
 
 def error_location(error: ValidationError) -> tuple[dict[str, Any], Location]:
     """Return the first error of a validation as pydantic describes it, and the way to it in the data."""

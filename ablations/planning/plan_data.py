@@ -49,6 +49,9 @@ def request_data(plan: Plan) -> Json:
         data["rows"] = plan.rows_by_study
     if request.seed is not None:
         data["seed"] = request.seed
+    # The studies are those of the sweep already; whoever asks again needs the values, too.
+    if request.sweeps:
+        data["sweeps"] = {key: list(texts) for key, texts in request.sweeps.items()}
     return data
 
 
@@ -106,6 +109,7 @@ def plan_of(data: Mapping[str, Any], origin: str) -> Plan:
             seeds_by_study=_seeds_by_study(data),
             rows={str(study): tuple(map(str, keys)) for study, keys in data.get("rows", {}).items()},
             seed=data.get("seed"),
+            sweeps={str(key): tuple(map(str, texts)) for key, texts in data.get("sweeps", {}).items()},
         )
         # Through JSON text: pydantic's strict mode accepts a list for a tuple only there.
         studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]

@@ -55,6 +55,8 @@ class Request:
             studies are decided before others.
         rows: Names or patterns of the rows that are asked for, by study; a study that is not among them is whole.
         seed: The one repeat that is asked for, in place of a number of them.
+        sweeps: The texts of the values of settings that are swept, by setting (`ablations.planning.sweeps`). A plan
+            has the studies of the sweep already.
 
     Raises:
         UnknownNameError: If an override is not a setting.
@@ -70,6 +72,7 @@ class Request:
     seeds_by_study: Mapping[str, int] = field(default_factory=dict)
     rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seed: int | None = None
+    sweeps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in self.settings:
@@ -226,11 +229,12 @@ def make_request(
     seed: int | None = None,
 ) -> Request:
     """Return the request that options of the command line make; without a preset it is `quick`."""
-    from ablations.files.yaml_source import parse_override
+    from ablations.planning.sweeps import split_overrides
     from ablations.planning.tuned_values import read_tuned
     from ablations.presets import get_preset
 
     chosen = get_preset("quick" if preset is None else preset)
     tuned = read_tuned(tuned_from) if tuned_from is not None else None
-    settings = dict(map(parse_override, overrides))
-    return Request(chosen, settings, seeds, canary, tuned, stopping, dict(seeds_by_study or {}), seed=seed)
+    settings, sweeps = split_overrides(overrides)
+    by_study = dict(seeds_by_study or {})
+    return Request(chosen, settings, seeds, canary, tuned, stopping, by_study, seed=seed, sweeps=sweeps)

@@ -11,7 +11,7 @@ from ablations.planning.plan import Plan
 from runners.api.plans import as_trimmed, find_plan
 from runners.api.selection import Selection
 from runners.console.progress import Summary
-from runners.console.terminal import console
+from runners.console.terminal import progress_console
 from runners.dispatch import prepare_workers
 from runners.estimates.forecast import Forecaster
 from runners.launching import announce
@@ -90,7 +90,7 @@ class PreparedRun:
             OutputError: If the runs folder cannot be written.
         """
         runs_dir = self.selection.runs_dir
-        retrying = partial(patiently, policy=self.settings.policy, tell=partial(console().print, markup=False))
+        retrying = partial(patiently, policy=self.settings.policy, tell=partial(progress_console().print, markup=False))
         retrying(partial(check_writable, runs_dir))
         retrying(partial(remember_run, runs_dir, self.selection.studies, self.selection.as_options()))
 

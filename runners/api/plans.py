@@ -67,6 +67,9 @@ def as_trimmed(selection: Selection, trimmed: Plan) -> Selection:
     if selection.all_studies:
         names += available_studies()
     remaining = {study.name for study in trimmed.studies}
+    # The studies of a sweep are not called as they were asked for: they are all of what was named, or none of it.
+    if trimmed.request.sweeps:
+        return replace(selection, seeds=trimmed.request.seeds)
     # Several names may be of rows of one study.
     studies = tuple(name for name in dict.fromkeys(names) if study_name(split_name(name)[0]) in remaining)
     return replace(selection, studies=studies, all_studies=False, seeds=trimmed.request.seeds)

@@ -15,6 +15,7 @@ from ablations.planning.frozen_plan import FrozenPlan
 from ablations.planning.plan import Plan
 from ablations.vocabulary import FROZEN_FILE
 from runners.api.maker import running_code
+from runners.api.study_results import StudyResults, study_results
 from runners.importing import without_collection
 from runners.launching import session
 from runners.state.files import check_writable, exclusively, write_json
@@ -43,12 +44,14 @@ class WrittenReport:
         alarms: Canaries that differ from their reference, a sentence each.
         holes: A sentence on what is missing; empty if nothing is.
         deviations: The points in which the report departs from the frozen plan, a sentence each.
+        studies: The tables and verdicts of its studies, as numbers.
     """
 
     files: dict[str, Path]
     alarms: tuple[str, ...]
     holes: str
     deviations: tuple[str, ...]
+    studies: tuple[StudyResults, ...]
 
 
 def write_report(
@@ -115,7 +118,13 @@ def write_report(
                 looks=[look for look in results.looks if look.study == study.name],
                 frozen=frozen_plan.digest if frozen_plan is not None else None,
             )
-    return WrittenReport(files, tuple(_alarms(canary_rows)), holes(plan, results), tuple(deviations(plan, results)))
+    return WrittenReport(
+        files,
+        tuple(_alarms(canary_rows)),
+        holes(plan, results),
+        tuple(deviations(plan, results)),
+        study_results(plan, results, summaries),
+    )
 
 
 def _alarms(canary_rows: Sequence[Canary]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from ablations.errors import OptionError
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request, make_request
+from ablations.planning.sweeps import swept, without_sweeps
 from ablations.protocol.stopping import StoppingRule
 from ablations.registry import find_rows, find_studies
 from ablations.stores.addresses import sqlite_address
@@ -91,14 +92,21 @@ class Selection:
             return None
         return StoppingRule(MAX_SEEDS if self.max_seeds is None else self.max_seeds)
 
-    def request(self) -> Request:
-        """Return the request for a plan, with the tuned values read from their files."""
+    def request(self, *, may_sweep: bool = False) -> Request:
+        """Return the request for a plan, with the tuned values read from their files.
+
+        Args:
+            may_sweep: Whether a setting may have several values.
+
+        Raises:
+            OptionError: If one has, and it may not.
+        """
         tuned_values = None
         if self.tuned_from:
             tuned_values = Path(self.tuned_from)
         elif self.tuned:
             tuned_values = self.layout.tuning
-        return make_request(
+        request = make_request(
             self.preset,
             self.overrides,
             self.seeds,
@@ -108,6 +116,13 @@ class Selection:
             seeds_by_study=self.seeds_by_study,
             seed=self.seed,
         )
+        for key, texts in request.sweeps.items():
+            if not may_sweep:
+                raise OptionError(
+                    f"--set {key}={','.join(texts)} is a sweep, which is for plan, run and what follows a run. Name "
+                    f"one value here: --set {key}={texts[0]}."
+                )
+        return request
 
     def find_studies(self, request: Request) -> Sequence[Study]:
         """Return the selected studies at the scale of a request.
@@ -119,9 +134,13 @@ class Selection:
 
     def plan(self) -> Plan:
         """Return the plan of the selected studies and rows; nothing is known to be done."""
-        request = self.request()
+        request = self.request(may_sweep=True)
         studies, rows = find_rows(self.studies, self.all_studies, request)
-        return make_plan(studies, replace(request, rows=rows))
+        request = replace(request, rows=rows)
+        if request.sweeps:
+            studies = [swept(study, request) for study in studies]
+            request = without_sweeps(request)
+        return make_plan(studies, request)
 
     def load_plugins(self) -> tuple[str, ...]:
         """Load the plug-ins named on the command line and the installed ones, and return the names of all."""

@@ -184,17 +184,16 @@ def table(planned: PlannedStudies) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from reports import summarize
+    from runners.api.study_results import study_results
 
     rows = []
-    for summary in summarize(planned.plan, _seen(planned)):
-        for row in summary.variants:
-            values: dict[str, Any] = {"study": summary.study, "network": row.network, "variant": row.variant}
-            values |= {"n": len(row.values), "planned": row.expected}
-            values |= {"mean": row.estimate.mean, "sd": row.estimate.sd}
+    for table in study_results(planned.plan, _seen(planned)):
+        for row in table.rows:
+            values: dict[str, Any] = {"study": table.study.name, "network": row.network, "variant": row.variant}
+            values |= {"n": row.n, "planned": row.planned, "mean": row.mean.mean, "sd": row.mean.sd}
             if row.delta is not None:
                 values |= {"delta": row.delta.mean, "low": row.delta.low, "high": row.delta.high}
-            rows.append(values | {"p": row.p_value, "p_holm": row.p_holm})
+            rows.append(values | {"p": row.p, "p_holm": row.p_holm})
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 

@@ -11,19 +11,26 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, UnknownNameError
-from ablations.invocation import find_invocation_by
+from ablations.invocation import find_invocation_by, program
 from ablations.visible import visible
+from runners.cli.completion.shells import VARIABLE, answer
+from runners.cli.farewells import with_farewell
 from runners.cli.invocation import present_invocation
 from runners.cli.options.groups import INTERRUPTED
+from runners.cli.options.verbosity import verbosity_options, with_verbosity
+from runners.cli.version import print_version
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
+from runners.console.terminal import Verbosity, is_verbose, print_to_errors, set_verbosity
 from runners.interrupts import heed_signals, interruptible
 
 find_invocation_by(present_invocation)
@@ -49,13 +56,20 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs with the first sentence of their help, without importing them."""
-        width = formatter.width - 6 - max(map(len, _VERBS))
-        rows = []
-        for verb, (module, name) in _VERBS.items():
-            # Click shortens the sentence as it does for a command that is there.
-            rows.append((verb, click.Command(verb, help=_docstring(module, name)).get_short_help_str(width)))
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([(verb, short_help(verb)) for verb in _VERBS])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs that begin with a text, and options, without importing a verb."""
+        verbs = [CompletionItem(verb, help=short_help(verb)) for verb in _VERBS if verb.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def short_help(verb: str) -> str:
+    """Return the first sentence of a verb's help, which fits into a line of 80 columns, from its source."""
+    module, name = _VERBS[verb]
+    sentence = (_docstring(module, name) or "").partition("\n\n")[0]
+    return " ".join(sentence.split()).removesuffix(".")
 
 
 def _docstring(module: str, name: str) -> str | None:
@@ -75,6 +89,8 @@ def run_guarded(action: Callable[[], Any]) -> None:
     try:
         action()
     except AblationError as error:
+        if is_verbose():
+            click.echo(visible(traceback.format_exc()), err=True, nl=False)
         click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -100,13 +116,14 @@ _WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verif
 
 
 _VERBS = {
-    "list": ("basics", "list_studies"),
+    "list": ("studies.listing", "list_studies"),
     "plan": ("plan", "plan"),
     "tune": ("tune", "tune"),
     "run": ("run", "run"),
     "status": ("status", "status"),
     "explain": ("explain", "explain"),
     "retry": ("run", "retry"),
+    "results": ("results.verb", "results"),
     "report": ("reporting.report", "report"),
     "verify": ("reporting.verify", "verify"),
     "bundle": ("reporting.bundle", "bundle"),
@@ -115,7 +132,9 @@ _VERBS = {
     "sync": ("upkeep", "sync"),
     "gc": ("upkeep", "gc"),
     "ui": ("upkeep", "ui"),
-    "schema": ("basics", "schema"),
+    "init": ("studies.init", "init"),
+    "schema": ("studies.schema", "schema"),
+    "completion": ("completion.verb", "completion"),
 }
 """Verb → (module under `runners.cli`, name of the command in it), in the order in which a user needs them."""
 
@@ -134,7 +153,8 @@ class _OnDemand(MutableMapping[str, click.Command]):
     def __getitem__(self, verb: str) -> click.Command:
         if verb not in self._verbs:
             module, name = self._homes[verb]
-            self._verbs[verb] = getattr(importlib.import_module(f"runners.cli.{module}"), name)
+            command = getattr(importlib.import_module(f"runners.cli.{module}"), name)
+            self._verbs[verb] = with_verbosity(with_farewell(verb, command))
         return self._verbs[verb]
 
     def __setitem__(self, verb: str, command: click.Command) -> None:
@@ -154,6 +174,17 @@ class _OnDemand(MutableMapping[str, click.Command]):
 @click.group(
     cls=Verbs,
     commands=_OnDemand(_VERBS),
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=print_version,
+            help="Print the version, and in a checkout the commit.",
+        ),
+        *verbosity_options(),
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.pass_context
@@ -169,10 +200,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's error is printed as a sentence, never as a traceback."""
     # First, so that even the message of an early error can be printed.
     steady_streams()
+    if VARIABLE in os.environ:
+        answer(cli)
+        return
     heed_signals()
+    # A process may carry out several commands, as tests do.
+    set_verbosity(Verbosity.NORMAL)
+    print_to_errors(False)
+    # Help calls the program as the user did.
+    program_name = " ".join(program())
 
     def carry_out_verb() -> None:
-        writing_its_output(lambda: cli.main(arguments, standalone_mode=False))
+        writing_its_output(lambda: cli.main(arguments, prog_name=program_name, standalone_mode=False))
 
     # Outermost, as a signal may arrive within any of the other layers.
     interruptible(lambda: run_guarded(carry_out_verb), INTERRUPTED)

@@ -16,12 +16,13 @@ from typing import Any
 import click
 
 from ablations.errors import AblationError, UnknownNameError
-from ablations.files.study_file import is_study_file, load_study, split_row
+from ablations.files.study_file import is_study_file, name_in, split_row
 from ablations.invocation import as_named, complete_invocation, suggested_command
 from ablations.planning.plan import Cell, Plan
 from ablations.registry import available_studies, split_name
 from runners.api.plans import as_last_time, find_plan, last_selection
 from runners.api.selection import Selection
+from runners.cli.completion import candidates
 from runners.cli.options.groups import examples
 from runners.cli.options.selection import selection_options
 from runners.console.terminal import print_lines
@@ -46,14 +47,15 @@ _DIGITS = 12
         "explain my_study.yaml/wider --set train.epochs=4",
     )
 )
-@click.argument("name", metavar="STUDY/VARIANT")
+@click.argument("name", metavar="STUDY/VARIANT", shell_complete=candidates.studies)
 @click.option("--seed", "only_seed", type=click.IntRange(0), help="Only this repeat.")
 @selection_options("preset", "overrides", "seeds", "canary", "tuned", "tuned_from", "runs_dir", "plugins")
 def explain(selection: Selection, *, name: str, only_seed: int | None) -> None:
-    """Why each repeat of a variant is reused, waiting, running, failed, missing or stale, and what differs.
+    """Say why each repeat of a variant is reused, or is not.
 
-    STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
-    --set and --seeds, with those of the last run.
+    It is reused, waiting, running, failed, missing or stale; what differs from earlier results is named. STUDY alone
+    means all its variants; on inspected networks a variant is called "network: variant". Without --preset, --set and
+    --seeds, with those of the last run.
     """
     study, variant = split_name(name)
     previous = last_selection(selection.runs_dir)
@@ -110,7 +112,7 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
         if is_study_file(file):
             # A file of the last run may be gone or broken; then it is not the one that is meant.
             with suppress(AblationError):
-                if load_study(Path(file)).name == study:
+                if name_in(Path(file)) == study:
                     return file
     return study
 

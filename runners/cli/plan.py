@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
 from ablations.claims import Contrast
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.frozen_plan import FrozenPlan, frozen_plans, write_frozen
+from ablations.planning.lint import Lint, lint
 from ablations.planning.plan import Plan
 from ablations.protocol.seeds import ALPHA, MOST_LIKELY_SEEDS, likely_seeds
 from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
@@ -29,10 +30,12 @@ from runners.api.plans import find_plan
 from runners.api.selection import Selection
 from runners.cli.options.frozen import tell_frozen
 from runners.cli.options.groups import examples
+from runners.cli.options.json_output import json_option, print_json
 from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
 from runners.cli.options.selection import selection_options
-from runners.console.tables import plan_overview
-from runners.console.terminal import console, print_lines
+from runners.cli.studies.plan_document import plan_document
+from runners.console.tables import lint_overview, plan_overview, row_overview, todo_words
+from runners.console.terminal import console, is_quiet, is_verbose, print_lines
 from runners.estimates.forecast import Forecaster
 from runners.estimates.spread import Spread, spread_of
 from runners.launching.announce import fit, tell_estimate, tell_lints, time_networks
@@ -52,6 +55,7 @@ _NAMED = 3
         "plan --all --preset small --max-hours 12 --trim",
         "plan aggregation temperature --preset small --seeds 9 --freeze",
         "plan temperature kernels --until-decided --max-seeds 20",
+        "plan aggregation --json",
     )
 )
 @selection_options()
@@ -64,6 +68,7 @@ _NAMED = 3
     is_flag=True,
     help="Write the plan, its primary claims and its stopping rule to a dated file with a SHA-256, before it is run.",
 )
+@json_option("studies, nodes, cells, time and lints")
 def plan(
     selection: Selection,
     tasks: TaskOptions,
@@ -72,11 +77,13 @@ def plan(
     calibrate: bool,
     strict: bool,
     freeze: bool,
+    as_data: bool,
 ) -> None:
-    """Trainings and evaluations after sharing, how long they take, and what a reviewer would object to.
+    """Count what a run would train, and estimate how long it takes.
 
-    Starts no training. STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". How long it
-    takes is known from earlier runs on this machine, or from --calibrate.
+    Also what of it is done, and what a reviewer would object to. Starts no training. STUDIES are names, files, or rows
+    of either: temperature/tau_1, "temperature/tau_*". How long it takes is known from earlier runs on this machine, or
+    from --calibrate. With -v each row, with -q what is left to do.
     """
     plugins = selection.load_plugins()
     study_plan = find_plan(selection)
@@ -86,18 +93,38 @@ def plan(
         time_networks(study_plan, forecaster, plugins)
     if budget.max_hours is not None:
         study_plan = fit(study_plan, forecaster, hours=budget.max_hours, may_trim=budget.trim)
-    console().print(plan_overview(study_plan))
-    describe_networks(study_plan, every=calibrate)
-    tell_estimate(study_plan, forecaster)
-    warnings = tell_lints(study_plan, forecaster, with_allowed=True)
-    print_lines(likely_seeds_lines(study_plan, StateStore(selection.layout.state)))
+    if as_data:
+        lints = lint(study_plan, forecaster.parameters)
+        seeds = likely_seeds_lines(study_plan, StateStore(selection.layout.state))
+        print_json("plan", plan_document(study_plan, forecaster, lints, seeds))
+        warnings = [item for item in lints if not item.is_allowed]
+    else:
+        warnings = list(show(study_plan, forecaster, selection, describe_every=calibrate))
     if strict and warnings:
         # Before it is frozen: what a reviewer would object to is mended first.
         sys.exit(1)
     if freeze:
         write_down(study_plan, selection)
-    else:
+    elif not as_data:
         tell_frozen(study_plan, frozen_plans(selection.layout.frozen, study_plan))
+
+
+def show(study_plan: Plan, forecaster: Forecaster, selection: Selection, *, describe_every: bool) -> Iterable[Lint]:
+    """Print a plan and return the lints that are not allowed."""
+    if is_quiet():
+        print_lines([todo_words(study_plan), *forecaster.lines(study_plan)])
+        warnings = [item for item in lint(study_plan, forecaster.parameters) if not item.is_allowed]
+        if warnings:
+            console().print(lint_overview(warnings, with_allowed=False))
+        return warnings
+    console().print(plan_overview(study_plan))
+    if is_verbose():
+        console().print(row_overview(study_plan))
+    describe_networks(study_plan, every=describe_every)
+    tell_estimate(study_plan, forecaster)
+    warnings_told = tell_lints(study_plan, forecaster, with_allowed=True)
+    print_lines(likely_seeds_lines(study_plan, StateStore(selection.layout.state)))
+    return warnings_told
 
 
 def write_down(study_plan: Plan, selection: Selection) -> None:

@@ -19,6 +19,7 @@ from runners.api.launching import PreparedRun
 from runners.api.plans import as_last_time, last_selection
 from runners.api.selection import Selection
 from runners.cli import outcome
+from runners.cli.completion import candidates
 from runners.cli.options.frozen import FrozenOptions, frozen_options, tell_frozen
 from runners.cli.options.groups import examples
 from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_options, launch_options
@@ -26,7 +27,7 @@ from runners.cli.options.report import ReportOptions, report_options
 from runners.cli.options.selection import selection_options
 from runners.console.progress import Summary
 from runners.console.tables import plan_overview
-from runners.console.terminal import console, print_lines
+from runners.console.terminal import announce_lines, print_lines, progress_console
 from runners.estimates.forecast import HoursLeft
 from runners.launching import announce
 from runners.launching.rerun import only_failed
@@ -61,6 +62,7 @@ from runners.upkeep.damages import damages_of
     "forced",
     multiple=True,
     metavar="STUDY/VARIANT",
+    shell_complete=candidates.rows,
     help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
 )
 @budget_options
@@ -74,10 +76,10 @@ def run(
     *,
     forced: tuple[str, ...],
 ) -> None:
-    """Train and evaluate what is missing, track it in MLflow, and write the report.
+    """Train and evaluate what is missing, and write the report.
 
-    STUDIES are names, files, or rows of either: temperature/tau_1, "temperature/tau_*". A row brings what it needs, and
-    the reference of its study.
+    It is tracked in MLflow, and the run ends with the tables of its studies. STUDIES are names, files, or rows of
+    either: temperature/tau_1, "temperature/tau_*". A row brings what it needs, and the reference of its study.
 
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
@@ -91,7 +93,7 @@ def run(
         prepared = prepared.within(budget.max_hours, forced, may_trim=budget.trim)
     prepared = prepared.with_forced(forced)
     plan, selection, forecaster = prepared.plan, prepared.selection, prepared.forecaster
-    console().print(plan_overview(plan))
+    progress_console().print(plan_overview(plan))
     announce.tell_lints(plan, forecaster)
     frozen_plans = frozen.plans(plan, selection)
     tell_frozen(plan, frozen_plans)
@@ -116,9 +118,9 @@ def run(
 @frozen_options
 @launch_options
 def retry(selection: Selection, report: ReportOptions, frozen: FrozenOptions, options: LaunchOptions) -> None:
-    """Run again what failed, whatever the reason: of the named studies, or of the last run.
+    """Run again what failed, whatever the reason.
 
-    Without --preset, --set and --seeds, with those of the last run.
+    Of the named studies, or of the last run. Without --preset, --set and --seeds, with those of the last run.
     """
     runs_dir = selection.runs_dir
     selection = as_last_time(frozen.completed(selection), last_selection(runs_dir))
@@ -131,9 +133,9 @@ def retry(selection: Selection, report: ReportOptions, frozen: FrozenOptions, op
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
     failed = only_failed(plan, StateStore(selection.layout.state))
     if not failed.missing:
-        console().print("Nothing has failed.")
+        print_lines(["Nothing has failed."])
         return
-    console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
+    announce_lines([f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing."])
     frozen_plans = frozen.plans(plan, selection)
     summary = _launched(prepared, failed, options=options)
     if selection.until_decided and not summary.interrupted:
@@ -195,11 +197,12 @@ def _report_and_leave(
         if options.offline:
             raise TrackingError("reports are made from what is tracked, and nothing was.")
         # pandas and the rest are imported only now, as many launches have nothing to report.
-        from runners.cli.reporting.write_report import store_answers, write_report
+        from runners.cli.reporting.write_report import print_end_of_run, store_answers, write_report
 
         if summary.untracked and not store_answers(uri):
             raise TrackingError("reports are made from the tracking store, and it is away.")
-        write_report(plan, runs_dir, uri, report, launches=launches, frozen=frozen)
+        studies = write_report(plan, runs_dir, uri, report, launches=launches, frozen=frozen)
+        print_end_of_run(studies)
     except (TrackingError, ReportError) as error:
         # Without a store the report is only late; with a store the error is real.
         if not options.offline and not summary.untracked:

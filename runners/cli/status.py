@@ -14,6 +14,7 @@ from rich.live import Live
 from runners.api.plans import as_last_time, find_plan, last_selection
 from runners.api.selection import Selection
 from runners.cli.options.groups import examples
+from runners.cli.options.json_output import json_option
 from runners.cli.options.selection import selection_options
 from runners.console.terminal import console, print_lines
 from runners.state.launches import History, PlanRecord
@@ -29,17 +30,18 @@ _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
     )
 )
 @selection_options()
-@click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Go on looking until the launch ends, or Ctrl-C.")
 @click.option(
     "--interval", type=click.FloatRange(0.2, 3600), help="Seconds between two looks (2; 30 where no terminal is)."
 )
 @click.option("--nodes", is_flag=True, help="List also what is done and what waits.")
-@click.option("--json", "as_data", is_flag=True, help="For scripts: every node, as JSON.")
+@json_option("every node")
 def status(selection: Selection, *, watch: bool, interval: float | None, nodes: bool, as_data: bool) -> None:
-    """What is done, runs (where, how far), waits, has failed (why) or was left by a process that died.
+    """Show what is done, runs, waits or has failed.
 
-    Of the last run, or of the named studies; then without --preset, --set and --seeds, with those of the last run.
-    Leaves with 1 if something has failed.
+    Where and how far it runs, why it failed, and what was left by a process that died. Of the last run, or of the named
+    studies; then without --preset, --set and --seeds, with those of the last run. Leaves with 1 if something has
+    failed.
     """
     view = _View(selection, every=nodes)
     overview = view.watch(interval) if watch and not as_data else view.show(as_data=as_data)
@@ -73,8 +75,9 @@ class _View:
         return overview
 
     def watch(self, interval: float | None) -> Overview:
-        """Look until Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
+        """Look until the launch ends, or Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
         overview = self._look(self._plan)
+        has_begun = False
         is_terminal = self._out.is_terminal
         pause = interval or (_LIVE_SECONDS if is_terminal else _PLAIN_SECONDS)
         try:
@@ -85,6 +88,10 @@ class _View:
                         print_lines(plain(overview, self._states, every=self._every))
                     else:
                         live.update(render(overview, self._states, every=self._every, is_live=True), refresh=True)
+                    has_begun |= bool(overview.launches)
+                    # Where none goes on yet, it is waited for, unless there is nothing left to be run.
+                    if not overview.launches and (has_begun or overview.is_done):
+                        return overview
                     time.sleep(pause)
                     plan = self._plan
                     if not self._selection.is_named:

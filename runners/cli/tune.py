@@ -20,7 +20,7 @@ from runners.cli.options.launch import LaunchOptions, launch_options
 from runners.cli.options.report import ReportOptions, report_options
 from runners.cli.options.selection import selection_options
 from runners.console.tables import data_remarks, shown
-from runners.console.terminal import console, print_lines
+from runners.console.terminal import announce_lines, console, print_lines, progress_console
 from runners.dispatch import prepare_workers
 from runners.estimates.forecast import Forecaster
 from runners.launching.tuning_results import Tuned, read_results, track_tuned, write_tuned
@@ -48,9 +48,10 @@ DEFAULT_BUDGET = 12
 @selection_options("studies", "all_studies", "preset", "overrides", "runs_dir", "plugins")
 @launch_options
 def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
-    """Tune the nuisance factors of each variant, the same number of trials each, on the validation split.
+    """Tune each variant with as many trials as any other.
 
-    What is found goes to a file per study in RUNS_DIR/tuning, and `run --tuned` trains with it.
+    Its nuisance factors are tuned, on the validation split. What is found goes to a file per study in RUNS_DIR/tuning,
+    and `run --tuned` trains with it.
     """
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
     dispatch = options.dispatch_settings(runs_dir)
@@ -61,8 +62,8 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     tuning = make_tuning_plan(selection.find_studies(request), request, budget)
     states, plan = StateStore(selection.layout.state), tuning.as_plan()
     plan = replace(plan, done=states.done(plan.proposed))
-    console().print(overview(tuning, plan.done))
-    print_lines(data_remarks(plan))
+    progress_console().print(overview(tuning, plan.done))
+    announce_lines(data_remarks(plan))
     check_writable(runs_dir)
     settings, forecaster = options.launch_settings(dispatch, plugins), Forecaster(runs_dir, dispatch)
     # A launch needs mlflow, which `tune --help` shall not wait for.
@@ -156,16 +157,16 @@ def _serves(serves: Mapping[str, Sequence[str]]) -> str:
 def search(
     selection: Selection, report: ReportOptions, options: LaunchOptions, *, name: str, trials: int, repeats: int
 ) -> None:
-    """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
+    """Search which parts matter: accuracy against multiply-adds.
 
-    NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
-    under other seeds, and the importance of each factor.
+    On the validation split; then the report is written. NAME is a built-in search (parts) or a YAML file with factors.
+    The report has the Pareto front, trained again under other seeds, and the importance of each factor.
     """
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
     dispatch = options.dispatch_settings(runs_dir)
     plugins = selection.load_plugins()
     plan = make_search_plan(get_search(name), selection.request(), trials, repeats)
-    print_lines(_remarks(plan))
+    announce_lines(_remarks(plan))
     check_writable(runs_dir)
     settings, forecaster = options.launch_settings(dispatch, plugins), Forecaster(runs_dir, dispatch)
     from runners.launching.optimisation import carry_out

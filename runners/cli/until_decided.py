@@ -19,7 +19,7 @@ from runners.api.plans import find_plan
 from runners.api.selection import Selection
 from runners.console.progress import Summary
 from runners.console.tables import plan_overview
-from runners.console.terminal import console, print_lines
+from runners.console.terminal import print_lines, progress_console
 from runners.estimates.forecast import HoursLeft
 from runners.importing import without_collection
 from runners.state.last_run import remember_run
@@ -163,7 +163,7 @@ def add_seeds(
             print_lines([f"No further look: {error}"])
             break
         plan = next_plan
-        console().print(plan_overview(plan))
+        progress_console().print(plan_overview(plan))
         # Before the launch, so that `status`, `retry` and `report` know this look even if it is killed.
         remember_run(selection.runs_dir, selection.studies, selection.as_options())
         summary = launch(plan)

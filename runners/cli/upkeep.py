@@ -40,10 +40,11 @@ from runners.upkeep.garbage import REASONS, GarbageSearch, find_garbage, needed_
 )
 @selection_options("studies", "overrides", "runs_dir", "plugins")
 def gc(selection: Selection, *, yes: bool, results: bool, forgotten: tuple[str, ...]) -> None:
-    """Remove checkpoints and weights that no table needs, what was put aside, and torn files.
+    """Remove checkpoints and weights that no table needs.
 
-    Needed is what the registered studies need at each preset, what the last launch of each study at each scale was
-    asked for, and STUDIES, with --set, at each preset. What is being run is left alone.
+    Also what was put aside, and torn files. Needed is what the registered studies need at each preset, what the last
+    launch of each study at each scale was asked for, and STUDIES, with --set, at each preset. What is being run is left
+    alone.
     """
     runs_dir = selection.runs_dir
     # Refused, as a mistyped folder would look like one without any garbage.
@@ -120,9 +121,10 @@ def _megabytes(size: int) -> str:
 @click.command(epilog=examples("sync", "sync temperature my_study.yaml", "sync --all --runs-dir elsewhere"))
 @selection_options("studies", "all_studies", "runs_dir", "plugins")
 def sync(selection: Selection) -> None:
-    """Bring what the tracking store has not got yet, of the named studies or of all.
+    """Bring to the tracking store what it has not got yet.
 
-    After an outage or `run --offline`; with MLFLOW_TRACKING_URI set, also to a second store. Nothing is written twice.
+    Of the named studies, or of all. After an outage or `run --offline`; with MLFLOW_TRACKING_URI set, also to a second
+    store. Nothing is written twice.
     """
     selection.load_plugins()
     uri, states = selection.tracking_uri, StateStore(selection.layout.state)

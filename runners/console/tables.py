@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ablations.invocation import suggested_command
 from ablations.planning.lint import Lint
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
@@ -24,21 +27,52 @@ _MOST_ALIKE = 3
 """The most lints of one kind in one study that are shown."""
 
 
-def study_overview(request: Request) -> RenderableType:
-    """Return a table of all studies: question, variants, trainings needed alone, published table."""
+_WIDE = 110
+"""Columns of a terminal with room for all that a table has; a narrower one gets what matters most."""
+
+
+class StudyCounts(NamedTuple):
+    """The rows and seeds of one study, and the nodes that it needs alone with those of them that are done."""
+
+    rows: int
+    seeds: int
+    trainings: int
+    trainings_done: int
+    evaluations: int
+    evaluations_done: int
+
+
+def study_overview(request: Request, width: int = 120) -> RenderableType:
+    """Return a table of all studies: question, variants, trainings needed alone, published table.
+
+    Args:
+        width: Columns of the terminal; in a narrow one there is no room for the published table and for evaluations.
+    """
+    is_wide = width >= _WIDE
     table = Table(title=f"Studies (trainings at preset {request.preset.name}, before sharing)", title_justify="left")
-    for heading in ("study", "question", "published table"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("variants", "trainings", "evaluations"):
+    if not is_wide:
+        # Without lines between columns there is more room for the questions.
+        table.box, table.show_edge, table.pad_edge, table.padding = SIMPLE_HEAD, False, False, (0, 1, 0, 0)
+    table.add_column("study", no_wrap=True)
+    table.add_column("question", overflow="fold")
+    if is_wide:
+        table.add_column("published table", overflow="fold")
+    for heading in ("variants", "trainings", "evaluations")[: 3 if is_wide else 2]:
         table.add_column(heading, justify="right")
     base = request.base()
     plan = make_plan([get_study(name, base) for name in available_studies()], request)
     for study in plan.studies:
         # What each study needs alone: the rows add up to more than the shared plan below the table.
-        rows, _, trainings, _, evaluations, _ = _counts(plan, study.name)
-        texts = (study.name, study.question, study.published or "–")
-        table.add_row(*map(Text, texts), *map(str, (rows, trainings, evaluations)))
-    return Group(table, Text(f"All together: {_sharing(plan)}"))
+        counts = study_counts(plan, study.name)
+        cells = [study.name, study.question]
+        numbers = [counts.rows, counts.trainings]
+        if is_wide:
+            cells.append(study.published or "–")
+            numbers.append(counts.evaluations)
+        table.add_row(*map(Text, cells), *map(str, numbers))
+    return Group(
+        table, Text(f"All together: {_sharing(plan)}"), Text(f"One in full: {suggested_command('list', ['STUDY'])}")
+    )
 
 
 def plan_overview(plan: Plan) -> RenderableType:
@@ -48,7 +82,7 @@ def plan_overview(plan: Plan) -> RenderableType:
     for heading in ("rows", "seeds", "trainings", "done", "evaluations", "done"):
         table.add_column(heading, justify="right")
     for study in plan.studies:
-        table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
+        table.add_row(Text(study.name), *map(str, study_counts(plan, study.name)))
     blocks: list[RenderableType] = [table, Text(_sharing(plan))]
     if plan.left_out:
         blocks.append(Text(f"Left out, as nothing reads what they vary: {', '.join(plan.left_out)}."))
@@ -58,13 +92,36 @@ def plan_overview(plan: Plan) -> RenderableType:
         blocks.append(Text(_canary(plan)))
     if plan.tuned:
         blocks.append(_tuned(plan))
+    return Group(*blocks, Text(todo_words(plan)))
+
+
+def row_overview(plan: Plan) -> Table:
+    """Return a table of the rows of a plan: the seeds of each, and how many of them are done."""
+    table = Table(title="Rows", title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("study", "row", "measures"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("seeds", "done"):
+        table.add_column(heading, justify="right")
+    for study in plan.studies:
+        for network in study.inspected:
+            for variant in study.variants:
+                cells = plan.cells_of_row(study.name, network.name if network else "", variant.name)
+                done = sum(cell.fingerprint in plan.done for cell in cells)
+                # All seeds of a row measure the same.
+                subject = re.sub(r" · seed \d+", "", plan.node(cells[0].fingerprint).title)
+                table.add_row(Text(study.name), Text(cells[0].key), Text(subject), str(len(cells)), str(done))
+    return table
+
+
+def todo_words(plan: Plan) -> str:
+    """Return a sentence on the nodes of a plan that are still to be run."""
     todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations"
     if plan.missing_networks:
         count = len(plan.missing_networks)
         todo += f", {count} network{'s' if count > 1 else ''} to load and measure"
     if plan.missing_costs:
         todo += f", {len(plan.missing_costs)} networks to count and time"
-    return Group(*blocks, Text(f"{todo}."))
+    return f"{todo}."
 
 
 def network_remarks(plan: Plan) -> tuple[str, ...]:
@@ -190,7 +247,8 @@ def _allowed(lints: Iterable[Lint]) -> Iterator[str]:
         yield f"Lint {code} is allowed in {', '.join(studies)}: {reason}."
 
 
-def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
+def study_counts(plan: Plan, study: str) -> StudyCounts:
+    """Return the rows, seeds and nodes of one study of a plan."""
     cells = plan.cells_of(study)
     trials: set[str] = set()
     evaluations: set[str] = set()
@@ -205,13 +263,13 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
             evaluations.add(cell.fingerprint)
         elif cell.fingerprint in plan.trials:
             trials.add(cell.fingerprint)
-    return (
-        len({(cell.network, cell.variant) for cell in cells}),
-        len({cell.seed for cell in cells}),
-        len(trials),
-        len(trials & plan.done),
-        len(evaluations),
-        len(evaluations & plan.done),
+    return StudyCounts(
+        rows=len({(cell.network, cell.variant) for cell in cells}),
+        seeds=len({cell.seed for cell in cells}),
+        trainings=len(trials),
+        trainings_done=len(trials & plan.done),
+        evaluations=len(evaluations),
+        evaluations_done=len(evaluations & plan.done),
     )
 
 

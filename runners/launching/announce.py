@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ablations.planning.lint import Lint, lint
 from ablations.planning.plan import Plan
 from runners.console.tables import lint_overview
-from runners.console.terminal import console
+from runners.console.terminal import progress_console
 from runners.dispatch import Dispatcher, make_dispatcher
 from runners.estimates.estimate import PlanEstimate
 from runners.estimates.forecast import Forecaster, difference, within
@@ -23,7 +23,7 @@ def time_networks(plan: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) 
     # Times of this machine say nothing of the machines of a cluster.
     if estimate is None or not (estimate.unknown or forecaster.uncounted(plan)):
         return
-    terminal = console()
+    terminal = progress_console()
     terminal.print(f"Timing {len(estimate.unknown)} networks with {forecaster.workers} workers …", highlight=False)
     with make_dispatcher(forecaster.dispatch) as dispatcher:
         for problem in forecaster.calibrate(plan, dispatcher, plugins):
@@ -39,14 +39,14 @@ def fit(plan: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> 
     """
     fitting = within(plan, hours, forecaster, may_trim=may_trim)
     if fitting is not plan:
-        console().print(difference(plan, fitting, forecaster), markup=False, soft_wrap=True)
+        progress_console().print(difference(plan, fitting, forecaster), markup=False, soft_wrap=True)
     return fitting
 
 
 def tell_estimate(plan: Plan, forecaster: Forecaster) -> None:
     """Print the time, memory and disk that a plan takes."""
     for line in forecaster.lines(plan):
-        console().print(line, markup=False, soft_wrap=True)
+        progress_console().print(line, markup=False, soft_wrap=True)
 
 
 def announce(
@@ -78,8 +78,10 @@ def tell_lints(
     lints = [item for item in lint(plan, forecaster.parameters) if not codes or item.code in codes]
     warnings = tuple(item for item in lints if not item.is_allowed)
     if warnings or (with_allowed and lints):
-        console().print(lint_overview(lints, with_allowed=with_allowed))
+        progress_console().print(lint_overview(lints, with_allowed=with_allowed))
     uncounted = forecaster.uncounted(plan)
     if with_allowed and uncounted:
-        console().print(f"Lint unequal-size: {len(uncounted)} networks are yet to be counted, by run or --calibrate.")
+        progress_console().print(
+            f"Lint unequal-size: {len(uncounted)} networks are yet to be counted, by run or --calibrate."
+        )
     return warnings

@@ -19,7 +19,7 @@ from ablations.vocabulary import experiment_name
 from runners import interrupts
 from runners.console.display import make_display
 from runners.console.progress import Summary
-from runners.console.terminal import console
+from runners.console.terminal import progress_console
 from runners.dispatch import Dispatcher, make_dispatcher
 from runners.energy import Meter, measured
 from runners.estimates.forecast import Forecaster
@@ -82,7 +82,7 @@ def launch(
     command = resuming_command()
     # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
     interrupts.set_farewell(partial(_farewell, plan, states, command), _UNBEGUN_SECONDS)
-    retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
+    retrying = partial(patiently, policy=settings.policy, tell=partial(progress_console().print, markup=False))
     retrying(partial(check_writable, states.root))
     retrying(partial(_set_common_aside, runs_dir))
     # Workers import torch while the tracking store is made.
@@ -101,7 +101,7 @@ def launch(
                 estimate = announce(plan, forecaster, dispatcher, settings.plugins)
             stop_seconds = _CLUSTER_SECONDS if settings.dispatch.name in _CLUSTERS else interrupts.STOP_SECONDS
             interrupts.set_farewell(partial(_farewell, plan, states, command), stop_seconds)
-            with make_display(console()) as display:
+            with make_display(progress_console()) as display:
                 tracking = TrackingWorker(source, tracker, display.note)
                 longest_first = forecaster.longest_first(plan)
                 with measured(meter):
@@ -125,7 +125,7 @@ def energy_meter(dispatch: str) -> Meter:
 def _set_common_aside(runs_dir: Path) -> None:
     """Set aside the unreadable files of a runs folder that belong to no node, and print a line for each."""
     for damage in set_common_aside(runs_dir):
-        console().print(f"Set aside: {damage}", markup=False, soft_wrap=True)
+        progress_console().print(f"Set aside: {damage}", markup=False, soft_wrap=True)
 
 
 def _farewell(plan: Plan, states: StateStore, command: str) -> list[str]:
@@ -168,7 +168,9 @@ def _with_lost_weights(plan: Plan, history: History, states: StateStore) -> Plan
     with history.exclusively():
         plan, count = train_lost_weights_anew(plan, states)
     if count:
-        console().print(f"Training anew: {count} networks whose weights have been removed and are needed again.")
+        progress_console().print(
+            f"Training anew: {count} networks whose weights have been removed and are needed again."
+        )
     return plan
 
 
@@ -211,7 +213,9 @@ def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Trac
         return plan, None
     tracker = make_tracker(plan, runs_dir, uri)
     states = StateStore(RunsFolder(runs_dir).state.resolve())
-    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), tracker
+    return fetch_finished(
+        tracker, plan, states, lambda message: progress_console().print(message, markup=False)
+    ), tracker
 
 
 def _source(plan: Plan) -> Source:

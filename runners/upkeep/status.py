@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, OverflowMethod, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, OverflowMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +32,7 @@ _KINDS = {
     "cost": "networks",
 }
 _UNDONE = STATUSES[:-1]
+_ENDLESS = 10_000
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Overview:
     def has_failures(self) -> bool:
         """True if a node of the plan has failed for good."""
         return any(node.status == "failed" for node in self.planned)
+
+    @property
+    def is_done(self) -> bool:
+        """True if every node of the plan is done."""
+        return all(node.status == "done" for node in self.planned)
 
     @property
     def nodes(self) -> list[NodeStatus]:
@@ -93,7 +100,7 @@ def render(overview: Overview, states: StateStore, *, every: bool = False, is_li
         is_live: True if it is redrawn, so that a line per node matters more than a path that can be copied.
     """
     overflow: OverflowMethod = "ellipsis" if is_live else "ignore"
-    page: list[RenderableType] = [Text(_headline(overview)), _table(overview)]
+    page: list[RenderableType] = [Text(_headline(overview)), _CountTable(overview)]
     for line in _rows(overview, states, every=every):
         page.append(Text(line, no_wrap=True, overflow=overflow))
     return Group(*page)
@@ -173,24 +180,43 @@ def _headline(overview: Overview) -> str:
     return " · ".join(items)
 
 
-def _table(overview: Overview) -> Table:
-    table = Table(title_justify="left")
-    table.add_column("study", overflow="fold")
-    counts = _by_study(overview)
-    rows: dict[str, list[str]] = {study: [] for study in counts}
-    # The status done has a column by kind.
-    for kind in _KINDS.values():
-        if any(kind in of_study.done for of_study in counts.values()):
-            table.add_column(f"{kind} done", justify="right")
-            for study, of_study in counts.items():
-                rows[study].append("{} / {}".format(*of_study.done.get(kind, (0, 0))))
-    for status in _UNDONE:
-        table.add_column(status, justify="right")
-        for study, of_study in counts.items():
-            rows[study].append(str(of_study.statuses[status] or "–"))
-    for study, cells in rows.items():
-        table.add_row(Text(study), *cells)
-    return table
+class _CountTable:
+    """The counts of each study; a narrow terminal gets no column of a status that no node has, and no lines."""
+
+    def __init__(self, overview: Overview) -> None:
+        self._counts = _by_study(overview)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table(is_narrow=False)
+        # Measured as if there were room for everything, as a table is never wider than its terminal.
+        endless = options.update(max_width=_ENDLESS)
+        if console.measure(table, options=endless).maximum > options.max_width:
+            table = self._table(is_narrow=True)
+        yield table
+
+    def _table(self, *, is_narrow: bool) -> Table:
+        table = Table(title_justify="left")
+        if is_narrow:
+            table.box, table.show_edge, table.pad_edge, table.padding = SIMPLE_HEAD, False, False, (0, 1, 0, 0)
+        table.add_column("study", overflow="fold")
+        rows: dict[str, list[str]] = {study: [] for study in self._counts}
+        separator = "/" if is_narrow else " / "
+        # The status done has a column by kind.
+        for kind in _KINDS.values():
+            if any(kind in of_study.done for of_study in self._counts.values()):
+                table.add_column("\n".join([kind, "done"]) if is_narrow else f"{kind} done", justify="right")
+                for study, of_study in self._counts.items():
+                    done, total = of_study.done.get(kind, (0, 0))
+                    rows[study].append(f"{done}{separator}{total}" if total else "–")
+        for status in _UNDONE:
+            if is_narrow and not any(of_study.statuses[status] for of_study in self._counts.values()):
+                continue
+            table.add_column(status, justify="right")
+            for study, of_study in self._counts.items():
+                rows[study].append(str(of_study.statuses[status] or "–"))
+        for study, cells in rows.items():
+            table.add_row(Text(study), *cells)
+        return table
 
 
 def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:

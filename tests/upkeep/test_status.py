@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -13,7 +14,12 @@ import pytest
 from rich.console import Console
 
 import runners.cli.status
-from runners.state.launches import LaunchRecord
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
+from ablations.presets import get_preset
+from ablations.registry import get_study
+from runners.state.launches import LaunchRecord, PlanRecord
+from runners.upkeep.status import look, render
 from tests.command_line import Invoke
 from tests.test_cli import HEAVY, start
 from tests.upkeep.made_up import DEAD, ELSEWHERE, Folder
@@ -157,6 +163,35 @@ def test_status_watches_until_ctrl_c(folder: Folder, invoke: Invoke, monkeypatch
     ]
 
 
+def test_status_watches_until_the_launch_ends(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = folder.plan()
+    folder.launch(plan, alive=True)
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        # In the first pause a node ends, in the second the launch, and a third there is not.
+        if len(looks) == 1:
+            folder.finish(plan, "wide")
+        else:
+            folder.launch(plan)
+
+    monkeypatch.setattr(runners.cli.status.time, "sleep", pause)
+    code, said = invoke("status", "--watch")
+    assert (code, len(looks)) == (0, 2)
+    assert said.count("goes on at") == 2
+    assert said.count("no launch goes on") == 1
+
+
+def test_a_watch_of_what_is_done_ends_at_once(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = folder.plan()
+    folder.launch(plan)
+    for cell in plan.cells:
+        folder.finish(plan, cell.variant)
+    monkeypatch.setattr(runners.cli.status.time, "sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    assert invoke("status", "--watch")[0] == 0
+
+
 def test_status_on_a_terminal_is_a_table(folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = folder.plan()
     folder.launch(plan)
@@ -173,6 +208,27 @@ def test_status_on_a_terminal_is_a_table(folder: Folder, invoke: Invoke, monkeyp
         assert "trainings done" in said
         assert "0 / 2" in said
         assert "SomeError" in said
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_table_breaks_no_name_and_no_heading(folder: Folder, width: int) -> None:
+    request = Request(get_preset("smoke"))
+    names = ("temperature", "aggregation", "squeeze_excitation", "attention_profile", "cost")
+    plan = make_plan([get_study(name, request.base()) for name in names], request)
+    folder.fail(folder.state(plan, "tau_5"), "spec")
+    overview = look(folder.root, PlanRecord.of(plan), "sqlite:///nowhere.db", others=False)
+    output = io.StringIO()
+    Console(file=output, width=width).print(render(overview, folder.states), crop=False)
+    said = output.getvalue()
+    for word in (*names, "trainings", "evaluations", "networks", "failed", "waiting"):
+        assert word in said
+    assert "…" not in said
+    (line,) = (
+        line for line in said.splitlines() if "squeeze_excitation" in line and ("0/8" in line or "0 / 8" in line)
+    )
+    # Where there is nothing to evaluate, none is counted.
+    assert "0/0" not in line.replace(" ", "")
+    assert ("orphaned" in said) == (width == 120)
 
 
 def test_a_launch_of_another_machine_counts_as_alive_until_it_says_otherwise() -> None:

@@ -15,7 +15,7 @@ from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from runners.api.selection import Selection
 from runners.cli.options.groups import grouped
-from runners.console.terminal import print_lines
+from runners.console.terminal import announce_lines
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class FrozenOptions:
             selection = replace(selection, studies=tuple(content["named"]))
         if not selection.is_scaled:
             overrides = tuple(f"{key}={json.dumps(value)}" for key, value in request["overrides"].items())
+            overrides += tuple(f"{key}={','.join(texts)}" for key, texts in request.get("sweeps", {}).items())
             selection = replace(selection, preset=request["preset"], overrides=overrides, seeds=request["seeds"])
             selection = replace(selection, seed=request.get("seed"))
             selection = replace(selection, canary=selection.canary or request["canary"])
@@ -92,6 +93,6 @@ def tell_frozen(plan: Plan, frozen: Sequence[FrozenPlan]) -> None:
     differences = newest.differences(plan)
     identity = f"frozen {newest.when}, SHA-256 {newest.digest[:SHORT]}"
     if differences:
-        print_lines([f"Not the plan that was {identity}:", *(f"  {sentence}" for sentence in differences)])
+        announce_lines([f"Not the plan that was {identity}:", *(f"  {sentence}" for sentence in differences)])
     else:
-        print_lines([f"As planned: {identity}."])
+        announce_lines([f"As planned: {identity}."])

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ablations.invocation import program
 
 # 128 + SIGINT, as shells report a process that Ctrl-C has ended.
 INTERRUPTED = 130
@@ -73,7 +76,9 @@ class GivenPath(click.Path):
             except RuntimeError:
                 self.fail(f"{text!r} names a user who has no home folder here.", param, ctx)
         # A slash at the end says that a folder is meant; `Path` forgets it.
-        if self.file_okay and text.endswith(os.sep):
+        # A shell that completes the command makes none.
+        is_completed = ctx is not None and ctx.resilient_parsing
+        if self.file_okay and text.endswith(os.sep) and not is_completed:
             try:
                 Path(value).mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -82,6 +87,7 @@ class GivenPath(click.Path):
 
 
 def examples(*lines: str) -> str:
-    """Return the epilog of a verb's help: example commands that can be copied."""
+    """Return the epilog of a verb's help: example commands that can be copied, which call the program as it was."""
+    command = shlex.join(program())
     # \b keeps click from wrapping the paragraph.
-    return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
+    return "\b\nExamples:\n" + "\n".join(f"  {command} {line}" for line in lines)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from runners.cli.completion import candidates
 from runners.cli.options.groups import grouped
-from runners.dispatch import DispatchSettings
+from runners.dispatch import DISPATCHERS, DispatchSettings
 from runners.dispatch.slurm.options import read_slurm_options
 from runners.launching.settings import LaunchSettings
 from runners.state.failures import FailurePolicy
@@ -19,7 +20,13 @@ _TASK_OPTIONS = (
         type=click.IntRange(1, 100_000),
         help="Tasks at once (default: one per core, or as many as the GPUs or the cluster take).",
     ),
-    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto."),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        shell_complete=candidates.choices("auto", "cpu", "cuda"),
+        help="cpu, cuda, cuda:1 or auto.",
+    ),
     click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per task."),
 )
 
@@ -125,6 +132,7 @@ launch_options = grouped(
         "--dispatch",
         default="processes",
         show_default=True,
+        shell_complete=candidates.choices(*DISPATCHERS),
         help="processes, ray, slurm, or inline for debugging.",
     ),
     *_TASK_OPTIONS,

@@ -10,6 +10,7 @@ import click
 
 from reports.content.file_names import Destination
 from reports.render import FORMATS, parse_formats
+from runners.cli.completion import candidates
 from runners.cli.options.groups import GivenPath, Option, grouped
 from runners.console.terminal import console
 from runners.state.layout import RunsFolder
@@ -56,7 +57,14 @@ def report_options(default: str = ALL_FORMATS, text: str = "Report formats, sepa
     return grouped(
         "report",
         ReportOptions,
-        click.option("--format", "formats", default=default, show_default=bool(default), help=text),
+        click.option(
+            "--format",
+            "formats",
+            default=default,
+            show_default=bool(default),
+            shell_complete=candidates.listed(*FORMATS),
+            help=text,
+        ),
         click.option(
             "--output",
             type=GivenPath(file_okay=True),

@@ -7,16 +7,25 @@ from pathlib import Path
 import click
 
 from runners.api.selection import MAX_SEEDS, Selection
+from runners.cli.completion import candidates
 from runners.cli.options.groups import GivenPath, Option, grouped
 
 SELECTION_OPTIONS: dict[str, Option] = {
-    "studies": click.argument("studies", nargs=-1),
+    "studies": click.argument("studies", nargs=-1, shell_complete=candidates.studies),
     "all_studies": click.option("--all", "all_studies", is_flag=True, help="Every registered study."),
     "preset": click.option(
-        "--preset", default=None, help="Scale: smoke, quick, evening, small or paper (default: quick)."
+        "--preset",
+        default=None,
+        shell_complete=candidates.presets,
+        help="Scale: smoke, quick, evening, small or paper (default: quick).",
     ),
     "overrides": click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=candidates.overrides,
+        help="Change a setting of every variant. Repeatable.",
     ),
     "seeds": click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant."),
     "seed": click.option("--seed", type=click.IntRange(0), help="One repeat of each variant: the one with this seed."),

@@ -67,9 +67,10 @@ bundle_options = grouped(
 @bundle_options
 @frozen_options
 def bundle(selection: Selection, options: BundleOptions, frozen: FrozenOptions) -> None:
-    """Pack a report, its runs and all else that a reader needs to check it into one file, without weights.
+    """Pack a report and its runs into one file to be checked.
 
-    The report is that of the same options of `report`. `verify` checks the file without a tracking store.
+    The file has all that a reader needs to check it, without weights. The report is that of the same options of
+    `report`. `verify` checks the file without a tracking store.
     """
     # pandas, MLflow and more come with it, for which `bundle --help` shall not wait.
     from runners.cli.reporting.packing import pack

@@ -11,6 +11,7 @@ import click
 from ablations.errors import OptionError
 from ablations.planning.request import Request, make_request
 from runners.api.selection import Selection
+from runners.cli.completion import candidates
 from runners.cli.options.foreign import ForeignOptions, foreign_options
 from runners.cli.options.groups import Option, examples, grouped
 from runners.cli.options.report import ReportOptions, print_files, report_options
@@ -34,7 +35,10 @@ class SideOptions:
     def request(self, selection: Selection) -> Request:
         """Return the request for this side; `selection` has the options for both."""
         preset, overrides = self.preset or selection.preset, (*selection.overrides, *self.overrides)
-        return make_request(preset, overrides, selection.seeds, tuned_from=self.tuned_from)
+        request = make_request(preset, overrides, selection.seeds, tuned_from=self.tuned_from)
+        if request.sweeps:
+            raise OptionError("a side has one value of each setting: sweeps are for plan, run and what follows a run.")
+        return request
 
 
 def _side_options(side: str) -> Option:
@@ -48,12 +52,15 @@ def _side_options(side: str) -> Option:
             metavar="SOURCE",
             help=f"Results from elsewhere on the {side}: CSV or mlflow:URI/EXPERIMENT.",
         ),
-        click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
+        click.option(
+            f"--{side}-preset", metavar="PRESET", shell_complete=candidates.presets, help=f"Preset of the {side}."
+        ),
         click.option(
             f"--{side}-set",
             f"{side}_overrides",
             multiple=True,
             metavar="KEY=VALUE",
+            shell_complete=candidates.overrides,
             help=f"Change a setting of the {side}.",
         ),
         click.option(
@@ -75,8 +82,8 @@ def _side_options(side: str) -> Option:
         "compare study.yaml --left-results before.csv --right-results after.csv",
     )
 )
-@click.argument("left", required=False)
-@click.argument("right", required=False)
+@click.argument("left", required=False, shell_complete=candidates.studies)
+@click.argument("right", required=False, shell_complete=candidates.studies)
 @SELECTION_OPTIONS["preset"]
 @SELECTION_OPTIONS["overrides"]
 @_side_options("left")
@@ -99,10 +106,11 @@ def compare(
     right: str | None,
     matched: tuple[str, ...],
 ) -> None:
-    """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
+    """Hold two studies, or two sides of one, against each other.
 
-    Each row's mean on both sides, the difference with its interval, and what else is not the same. A side may be
-    results from elsewhere; a study file then says what they are.
+    Two sides of one study are two commits (STUDY@COMMIT), data sets, settings or tracking servers. Each row's mean on
+    both sides, the difference with its interval, and what else is not the same. A side may be results from elsewhere; a
+    study file then says what they are.
     """
     if foreign.is_given and left_options.results is None and right_options.results is None:
         raise click.UsageError("--reference and the like are about --left-results and --right-results: which?")

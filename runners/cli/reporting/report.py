@@ -35,11 +35,11 @@ from runners.upkeep.damages import damages_of
 @frozen_options
 @foreign_options()
 def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions) -> None:
-    """Write the report of what has been tracked; without studies, of the last run.
+    """Write the report of what has been tracked.
 
-    Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
-    A bundle in place of studies is made into its report again, in a folder beside it. With --results, a report on runs
-    that were made elsewhere: by other code, in any field.
+    Without studies, of the last run. Without --preset, --set and --seeds, with those of the last run, or else of the
+    newest report of the first study. A bundle in place of studies is made into its report again, in a folder beside it.
+    With --results, a report on runs that were made elsewhere: by other code, in any field.
     """
     foreign.check()
     if foreign.results is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ablations import vocabulary as names
@@ -29,7 +30,6 @@ from reports.evidence.manifest import Json, read_manifest
 from reports.evidence.report_file import read_report
 from reports.verify import planned
 from runners.cli.reporting.options import RetrainOptions
-from runners.console.terminal import print_lines
 from runners.launching.retraining import rerun_node
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import CORRECTNESS
@@ -37,8 +37,8 @@ from runners.tracking.result_files import digest_of_file
 from runners.training.sealed_tensors import file_digests
 
 
-def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, ...]) -> int:
-    """Train networks of a report or a bundle again, print what came of each, and return the number of differences.
+def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, ...]) -> Iterator[str]:
+    """Train networks of a report or a bundle again, and yield lines on each; a difference begins with `differs`.
 
     Raises:
         DatasetError: If the data are not here.
@@ -55,7 +55,6 @@ def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, .
     nodes = draw_nodes(_plan(stored), stored, options.retrain or 0, options.draw)
     with open_store(uri) as store:
         reported = tracked_measurements(store, stored, nodes)
-    count = 0
     with tempfile.TemporaryDirectory(prefix="dyconv-retrain-") as folder:
         # One folder for all nodes, as an evaluation needs the checkpoint that was trained just before.
         states = StateStore(Path(folder) / "state")
@@ -64,13 +63,11 @@ def retrain(file: Path, uri: str, options: RetrainOptions, plugins: tuple[str, .
             # The number of threads decides the order of sums, and with it the last bits.
             device, threads = options.device or _device(expected), _threads(expected)
             title = visible(node.title, lines=False)
-            print_lines([f"running again: {title} (device {device}, CPU threads: {threads})"])
+            yield f"running again: {title} (device {device}, CPU threads: {threads})"
             state = rerun_node(node, states, device=device, threads=threads, plugins=plugins)
             again = _measurement(state, expected.digests.get(WEIGHTS))
-            lines = _lines(node, expected, again)
-            count += sum(line.startswith("differs") for line in lines)
-            print_lines(visible(line, lines=False) for line in lines)
-    return count
+            for line in _lines(node, expected, again):
+                yield visible(line, lines=False)
 
 
 def _plan(stored: Json) -> Plan:
