@@ -25,7 +25,7 @@ from reports.content.formatting import SetCell, printable, set_rows
 from reports.evidence.contents import data_csv
 from reports.render.files import document_path, ensure_folder, write_atomically
 from reports.render.inline_svg import inline_svg
-from reports.render.table_layout import is_long, spans, wrapping
+from reports.render.table_layout import is_dense, is_long, spans, wrapping
 
 _CLASSES = {"number": "n", "interval": "i", "mark": "m", "code": "c", "text": ""}
 _SHOWN_ROWS = 500
@@ -57,7 +57,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["printable"] = printable
-    environment.tests.update(finite=math.isfinite, long=is_long)
+    environment.tests.update(finite=math.isfinite, long=is_long, dense=is_dense)
     environment.globals.update(
         csv_link=_csv_link,
         heading_class=_heading_class,

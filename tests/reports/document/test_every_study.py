@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 from pypdf import PdfReader
 
 from ablations.planning.plan import Plan, make_plan
@@ -19,9 +20,11 @@ from reports.content.blocks import Document, Paragraph, Table
 from reports.content.formatting import set_rows
 from reports.document.prose import scale_words
 from reports.figures.drawing import draw
+from reports.render import html
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
+from tests.reports.browser import chromium
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
@@ -153,3 +156,25 @@ def test_every_study_that_is_cut_down_says_so(whole: Plan, told: Document) -> No
         is_cut = len(study.variants) < len(study.whole.variants) or not has_more_seeds
         assert ("Cut down" in leads) == (study.whole is not study and is_cut)
     assert any(study.whole is not study for study in whole.studies)
+
+
+def test_every_table_fits_a_window_and_a_telephone_scrolls_tables_alone(
+    told: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Drawings take seconds, and their width is that of the prose.
+    monkeypatch.setitem(html._environment().globals, "inline_svg", lambda figure, prefix: Markup(STAND_IN))
+    page_file = html.render_html(told, tmp_path, "report")
+    too_wide = """boxes => boxes.filter(box => box.scrollWidth > box.clientWidth)
+        .map(box => box.closest("figure").querySelector("strong").innerText)"""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(page_file.as_uri())
+        boxes = page.locator("figure.table .scroll")
+        assert boxes.count() == len(_tables(told))
+        for width in (1280, 1440, 1680):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert boxes.evaluate_all(too_wide) == []
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        # Some are wider than a telephone: else the line above says nothing of tables.
+        assert boxes.evaluate_all(too_wide) != []
