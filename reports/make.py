@@ -39,7 +39,7 @@ def make_report(
     The files are called `stem`, or after the studies and the request (`reports.content.file_names`); figures lie in
     `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again, and with
     their `summaries` (`summarize`) nothing is computed twice. `maker` is the code that makes it, for the manifest. A
-    list of runs that is too long for a table lies beside, under `csv`.
+    list of runs that is too long for a table lies beside, under `runs`.
 
     Raises:
         UnknownNameError: If there is no such format.

@@ -37,6 +37,7 @@ from reports.tables import claims as claim_tables
 from reports.tables.costs import cost_reading, cost_table
 from reports.tables.effects.terms import terms_table
 from reports.tables.effects.work import work_reading, work_table
+from reports.tables.export.records import study_records
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
@@ -105,6 +106,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
         appendix=tuple(_appendix(plan, results, summaries, claims)),
+        records=study_records(zip(plan.studies, summaries, strict=True), claims),
     )
 
 

@@ -14,7 +14,7 @@ from ablations.errors import UnknownNameError
 if TYPE_CHECKING:
     from reports.content.blocks import Document
 
-FORMATS = ("pdf", "html", "tex", "md")
+FORMATS = ("pdf", "html", "tex", "md", "csv", "json")
 """Names of the formats, which are endings of files too."""
 
 Renderer = Callable[["Document", Path, str], Path]
@@ -32,13 +32,15 @@ def get_renderer(name: str) -> Renderer:
     """
     _check(name)
     # Every renderer needs matplotlib, which a verb that only checks names must not wait for.
-    from reports.render import html, latex, markdown, typst
+    from reports.render import data_files, html, latex, markdown, typst
 
     renderers: dict[str, Renderer] = {
         "pdf": typst.render_pdf,
         "html": html.render_html,
         "tex": latex.render_latex,
         "md": markdown.render_markdown,
+        "csv": data_files.render_csv,
+        "json": data_files.render_json,
     }
     return renderers[name]
 

@@ -126,7 +126,10 @@ def _fitting(lines: Sequence[str], room: int, noun: str) -> str:
 
 def _kind(file: str) -> str:
     ending = file.rpartition(".")[2]
-    kinds = {"html": "report", "pdf": "report as PDF", "md": "as Markdown", "tex": "as LaTeX", "csv": "its runs"}
+    if file.endswith("-runs.csv"):
+        return "its runs"
+    kinds = {"html": "report", "pdf": "report as PDF", "md": "as Markdown", "tex": "as LaTeX"}
+    kinds |= {"csv": "its numbers as CSV", "json": "its numbers as JSON"}
     return kinds.get(ending, file)
 
 

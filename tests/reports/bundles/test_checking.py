@@ -19,7 +19,7 @@ from ablations.spec.fingerprint import canonical_json, digest
 from ablations.vocabulary import TAG_FINGERPRINT, TAG_KIND, TAG_SEED, experiment_name
 from reports import make_report
 from reports.archive.bundle import make_bundle, open_bundle
-from reports.bundles.checking import verify_bundle, verify_file
+from reports.bundles.checking import _stem_and_formats, verify_bundle, verify_file
 from reports.bundles.packing import Packed, _revealing, pack_report
 from reports.bundles.remaking import remake_report
 from reports.collect.runs import collect
@@ -233,6 +233,17 @@ def test_files_that_are_missing_or_are_more_than_the_report_has(bundle: Path) ->
     assert any(line.endswith("is missing, which its runs make") for line in lines)
     assert "report/more.csv is not the file that its runs make" in lines
     assert len(lines) == 2
+
+
+def test_the_formats_of_a_report_are_told_from_the_files_beside_it() -> None:
+    beside = ["report/x-runs.csv", "report/tables/x-claims.csv", "report/figures/x-a.pdf"]
+    assert _stem_and_formats(["report/x.html", *beside]) == ("x", ["html"])
+    assert _stem_and_formats(["report/x.csv", "report/x.html", "report/x.json", *beside]) == (
+        "x",
+        ["html", "csv", "json"],
+    )
+    with pytest.raises(ReportError, match="does not hold one report"):
+        _stem_and_formats(["report/x.html", "report/y.pdf"])
 
 
 @pytest.mark.parametrize(
