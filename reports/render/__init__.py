@@ -32,12 +32,13 @@ def get_renderer(name: str) -> Renderer:
     """
     _check(name)
     # Every renderer needs matplotlib, which a verb that only checks names must not wait for.
-    from reports.render import data_files, html, latex, markdown, typst
+    from reports.render import data_files, html, markdown, typst
+    from reports.render.latex.document import render_latex
 
     renderers: dict[str, Renderer] = {
         "pdf": typst.render_pdf,
         "html": html.render_html,
-        "tex": latex.render_latex,
+        "tex": render_latex,
         "md": markdown.render_markdown,
         "csv": data_files.render_csv,
         "json": data_files.render_json,

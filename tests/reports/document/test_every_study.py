@@ -21,7 +21,7 @@ from reports.content.formatting import set_rows
 from reports.document.prose import scale_words
 from reports.figures.drawing import draw
 from reports.render import html
-from reports.render.latex import latex_text
+from reports.render.latex.document import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from tests.reports.browser import chromium

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reports.content.blocks import Document
 from reports.content.formatting import printable
-from reports.render.latex import render_latex
-from reports.render.latex_characters import escape, preamble
+from reports.render.latex.characters import escape, preamble
+from reports.render.latex.document import render_latex
 from tests.reports.made_up import HOSTILE, hostile_document
 
 NASTY = st.text(st.sampled_from(list("\\{}$&#%_^~<>|\"`'-,?! aτ×→✓²−±–“”é😀")), max_size=30) | st.text(max_size=30)

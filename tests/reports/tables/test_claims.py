@@ -16,7 +16,7 @@ from reports.analysis.claims import MEANINGS, WEAKEST_FIRST
 from reports.collect.results import Results
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.content.formatting import set_rows
-from reports.render.latex import latex_text
+from reports.render.latex.document import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from reports.tables.claims import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts

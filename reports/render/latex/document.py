@@ -9,7 +9,7 @@ from pathlib import Path
 from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
 from reports.content.formatting import SetCell, set_rows
 from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
-from reports.render.latex_characters import escape, literal, preamble
+from reports.render.latex.characters import escape, literal, preamble
 from reports.render.table_layout import has_numbers, is_long, spans, wrapping
 
 _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
