@@ -155,10 +155,11 @@ Block = Paragraph | Facts | Items | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and the blocks under it."""
+    """A heading and the blocks under it; the section of a study has its name."""
 
     title: str
     blocks: tuple[Block, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def build_foreign_document(
         # That of the newest run or none, instead of now: two reports from the same results are the same bytes.
         timestamp=source.ended // 1000,
         summary=tuple(_summary(study, source, cells, summary, claims)),
-        sections=(Section(study.title, tuple(_study(study, summary, claims))),),
+        sections=(Section(study.title, tuple(_study(study, summary, claims)), study.name),),
         appendix=tuple(_appendix(study, source, cells, summary, claims)),
         records=study_records([(study, summary)], claims),
     )

@@ -96,7 +96,8 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
     titles_by_trials: dict[frozenset[str], str] = {}
     for study, summary in zip(plan.studies, summaries, strict=True):
-        sections.append(Section(study.title, tuple(_study(study, plan, results, summary, titles_by_trials))))
+        blocks = tuple(_study(study, plan, results, summary, titles_by_trials))
+        sections.append(Section(study.title, blocks, study.name))
     return Document(
         title=title,
         subtitle=f"{datasets or 'Nothing trained'} · preset {preset} · newest run {prose.when(results.newest)}",
