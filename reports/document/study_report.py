@@ -19,6 +19,7 @@ from reports.content.plan_words import (
     MOST_TOLD_APART,
     looks_words,
     network_titles,
+    part_title,
     short_titles,
     specs_of,
     trials_of,
@@ -84,7 +85,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     title = head = _TITLE
     if len(plan.studies) == 1:
         head = plan.studies[0].title
-        title = f"{head}: an ablation of dynamic convolution"
+        title = part_title(head, "an ablation of dynamic convolution")
     # Each data set is named once, in the order of the plan.
     measured = (*plan.trials.values(), *plan.networks.values())
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in measured))
@@ -348,7 +349,8 @@ def _appendix(
         method["Counts and latency"] = COUNTS
     if plan.canaries:
         method["Canary"] = CANARY
-    method["Published numbers"] = RECIPE
+    if any(study.published for study in plan.studies):
+        method["Published numbers"] = RECIPE
     yield Section("About the runs", (_facts(plan, results),))
     yield Section("Method and uncertainty", prose.paragraphs(method))
     pairs = zip(plan.studies, summaries, strict=True)

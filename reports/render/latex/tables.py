@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from reports.content.blocks import Column, Note, Table
-from reports.content.formatting import SetCell, set_rows
+from reports.content.formatting import SetCell, closed, set_rows
 from reports.render.latex.characters import COLOURS, escape, literal, unknown_characters
 from reports.render.table_layout import characters_across, has_numbers, is_long, spans, wrapping
 
@@ -67,7 +67,7 @@ def table_latex(table: Table, label: str = "") -> str:
 def caption(title: str, text: str, label: str = "") -> str:
     """Return the caption of a table or a figure."""
     words = f" {escape(text)}" if text else ""
-    return rf"\caption{{\textbf{{{escape(title)}.}}{words}}}{label}"
+    return rf"\caption{{\textbf{{{escape(closed(title))}}}{words}}}{label}"
 
 
 def _short_table(table: Table, lines: list[str], label: str) -> list[str]:

@@ -14,7 +14,7 @@ from ablations.study import Study, Variant
 from reports.analysis.claims import JudgedClaim, JudgedContrast
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
-from reports.collect.results import FINISHED
+from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Records, RecordValue
 from reports.content.plan_words import network_titles, short_titles
 from reports.content.published import published_comparable, published_value
