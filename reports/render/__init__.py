@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FORMATS = ("pdf", "html", "tex", "md", "csv", "json")
 """Names of the formats, which are endings of files too."""
 
+TABLE_FORMATS = ("tex", "md", "html", "csv", "json")
+"""The formats of a single table (`reports.render.one_table`)."""
+
 Renderer = Callable[["Document", Path, str], Path]
 """A function of the document, the folder and the file name without its ending, which returns the path of the file.
 

@@ -81,17 +81,21 @@ def cell_records(document: Document) -> Records:
 
 
 def _tables(document: Document) -> Iterator[dict[str, Any]]:
-    """Yield each table of a document with its words and its cells."""
+    """Yield each table of a document with its section, its words and its cells."""
     for section in document.all_sections:
         for block in section.blocks:
             if isinstance(block, Table):
-                yield {
-                    "section": section.title,
-                    "title": block.title,
-                    "caption": block.caption,
-                    "notes": [{"mark": note.mark, "text": note.text} for note in block.notes],
-                    "cells": _objects(Records("cells", _CELL_COLUMNS[2:], tuple(_cells(block)))),
-                }
+                yield {"section": section.title, **table_data(block)}
+
+
+def table_data(table: Table) -> dict[str, Any]:
+    """Return a table with its words and its cells, as JSON can hold it."""
+    return {
+        "title": table.title,
+        "caption": table.caption,
+        "notes": [{"mark": note.mark, "text": note.text} for note in table.notes],
+        "cells": _objects(Records("cells", _CELL_COLUMNS[2:], tuple(_cells(table)))),
+    }
 
 
 def _cells(table: Table) -> Iterator[tuple[RecordValue, ...]]:
