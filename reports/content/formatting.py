@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 from ablations.visible import visible
 from reports.content.blocks import Missing, Number, Table, TableCell, Text, Tone
+from reports.content.plan_words import ENDS
 
 MINUS, DASH = "−", "—"
-ENDS = ("?", "!", ".", "…")
-"""Signs that end a sentence."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from ablations.spec.titles import model_title
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study, Variant
 from ablations.vocabulary import experiment_name
-from reports.content.formatting import ENDS
 
 Split = Literal["train", "validation", "test"]
+ENDS = ("?", "!", ".", "…")
+"""Signs that end a sentence."""
 _MOST_NAMED = 3
 _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
 

@@ -134,18 +134,17 @@ def _breaks(text: str) -> set[int]:
 def preamble(text: str) -> str:
     """Return the preamble for the document `text`, with a definition for each character that LaTeX does not know."""
     lines = [rf"\definecolor{{{name}}}{{HTML}}{{{code}}}" for name, code in COLOURS.items()]
-    lines += unknown_characters(text)
+    # Sorted, so that equal documents give equal bytes.
+    unknown = [char for char in sorted(set(text)) if not _is_known(char)]
+    if unknown:
+        lines.append(_MISSING_GLYPH)
+        lines += [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
     return _PREAMBLE + "".join(f"{line}\n" for line in lines)
 
 
-def unknown_characters(text: str) -> list[str]:
-    """Return a definition for each character of a text that LaTeX does not know; none where it knows all."""
-    # Sorted, so that equal documents give equal bytes.
-    unknown = [char for char in sorted(set(text)) if not _is_known(char)]
-    if not unknown:
-        return []
-    definitions = [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
-    return [_MISSING_GLYPH, *definitions]
+def spelled_out(text: str) -> str:
+    """Return LaTeX with each character that it does not know as its code, for a file without a preamble of its own."""
+    return "".join(char if _is_known(char) else rf"\texttt{{[U+{ord(char):X}]}}" for char in text)
 
 
 def _is_known(char: str) -> bool:

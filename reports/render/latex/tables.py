@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.content.blocks import Column, Note, Table
 from reports.content.formatting import SetCell, closed, set_rows
-from reports.render.latex.characters import COLOURS, escape, literal, unknown_characters
+from reports.render.latex.characters import COLOURS, escape, literal, spelled_out
 from reports.render.table_layout import characters_across, has_numbers, is_long, spans, wrapping
 
 _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
@@ -43,11 +43,8 @@ def table_file(table: Table, name: str) -> str:
     for colour, code in COLOURS.items():
         if rf"\textcolor{{{colour}}}" in text:
             lines.append(rf"\providecolor{{{colour}}}{{HTML}}{{{code}}}")
-    unknown = unknown_characters(text)
-    if unknown:
-        lines.insert(1, r"% \usepackage{newunicodechar}")
-        lines += unknown
-    return "\n".join([*lines, text]) + "\n"
+    # A definition of a character counts in a preamble only, which is the paper's.
+    return "\n".join([*lines, spelled_out(text)]) + "\n"
 
 
 def table_latex(table: Table, label: str = "") -> str:
@@ -205,7 +202,8 @@ def _cell(cell: SetCell, column: Column) -> str:
     if column.kind == "code":
         text = rf"\texttt{{{text}}}"
     if cell.tone:
-        text = rf"\textcolor{{{cell.tone}}}{{{text}}}"
+        # A narrow column must not tear the sign of a verdict from its word.
+        text = rf"\textcolor{{{cell.tone}}}{{{text.replace(' ', '~', 1)}}}"
     if cell.marks:
         marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
         if column.kind in ("number", "interval"):

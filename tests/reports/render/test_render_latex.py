@@ -173,3 +173,8 @@ def test_hostile_names_are_literal(out: Path) -> None:
     assert text.count(escape(HOSTILE)) >= 30
     assert "<script" not in text
     assert r"\newunicodechar{😀}" in text
+    # A file for a paper has no preamble, in which a character could be defined.
+    fragment = sorted((out / "tables").glob("*.tex"))[0].read_text("utf-8")
+    assert "newunicodechar" not in fragment
+    assert r"\texttt{[U+1F600]}" in fragment
+    assert "😀" not in fragment

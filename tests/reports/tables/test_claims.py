@@ -200,7 +200,7 @@ def test_every_contrast_is_in_the_appendix(told: Document) -> None:
 def test_every_renderer_tells_the_verdicts(told: Document, out: Path) -> None:
     figures = {figure.name: out / f"{figure.name}.svg" for figure in told.figures}
     latex, markdown = latex_text(told, figures), markdown_text(told, figures)
-    assert r"\textcolor{bad}{\ensuremath{\times} contradicted}" in latex
+    assert r"\textcolor{bad}{\ensuremath{\times}~contradicted}" in latex
     assert r"\definecolor{bad}" in latex
     assert "| × contradicted |" in markdown
     out.mkdir()
