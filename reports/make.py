@@ -14,6 +14,7 @@ from reports.analysis.summary import StudySummary, summarize
 from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.collect.search import collect_search
+from reports.content.blocks import Document
 from reports.content.file_names import report_stem, search_stem
 from reports.content.maker import Maker
 from reports.document.search_report import build_search_document
@@ -39,7 +40,7 @@ def make_report(
     The files are called `stem`, or after the studies and the request (`reports.content.file_names`); figures lie in
     `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again, and with
     their `summaries` (`summarize`) nothing is computed twice. `maker` is the code that makes it, for the manifest. A
-    list of runs that is too long for a table lies beside, under `csv`.
+    list of runs that is too long for a table lies beside, under `runs`.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -65,6 +66,11 @@ def _check(formats: Sequence[str], folder: Path) -> None:
     for name in formats:
         get_renderer(name)
     ensure_folder(folder)
+
+
+def study_document(plan: Plan, results: Results) -> Document:
+    """Return the report on all studies of a plan as a document, without its manifest."""
+    return build_document(plan, results, summarize(plan, results))
 
 
 def make_search_report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import signal
@@ -158,6 +159,17 @@ def test_a_second_run_starts_nothing_and_gives_the_same_pdf(
     assert {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")} == results
     assert len(_runs(client, "trial")) == 16
     assert (launched / "reports" / f"{REPORT}.pdf").read_bytes() == before
+
+
+def test_a_table_for_a_paper_is_printed_and_nothing_else(launched: Path, invoke: Invoke) -> None:
+    names = ("--table", "aggregation", "--columns", "attention,average", "--digits", "1")
+    code, out, err = invoke.apart("report", *names, "--format", "csv", "--runs-dir", launched)
+    assert code == 0, err
+    header, *rows = list(csv.reader(out.splitlines()))
+    assert header[0] == ""
+    assert {name.split()[0] for name in header[1:]} == {"attention", "average"}
+    assert [row[0] for row in rows if row[0].startswith("published")] == ["published: top-1", "published: Δ"]
+    assert all(len(row) == len(header) for row in rows)
 
 
 def test_a_report_alone_finds_what_was_run_last(launched: Path, invoke: Invoke) -> None:

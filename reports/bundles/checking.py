@@ -20,7 +20,7 @@ from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.identities import changes
 from reports.archive.bundle import Bundle, check_bundle
-from reports.bundles.packing import DATA_FILE, FROZEN_FILE, REPORT_FOLDER, report_files
+from reports.bundles.packing import CARRYING, DATA_FILE, FROZEN_FILE, REPORT_FOLDER, report_files
 from reports.bundles.surroundings import read_facts
 from reports.collect.runs import collect
 from reports.collect.stores.opening import bundle_address
@@ -243,13 +243,14 @@ def _file_differences(bundle: Bundle, again: Recomputed, *, is_same_code: bool) 
 
 def _stem_and_formats(names: list[str]) -> tuple[str, list[str]]:
     """Return the name of the report whose files have these names, and its formats."""
-    formats: dict[str, str] = {}
+    endings: dict[str, set[str]] = {}
     for name in names:
         stem, _, ending = name.removeprefix(REPORT_FOLDER).rpartition(".")
         if ending in FORMATS and "/" not in stem:
-            formats[ending] = stem
-    stems = set(formats.values())
+            endings.setdefault(stem, set()).add(ending)
+    # A report has a format that carries its manifest; a list of its runs, which lies beside it, has none.
+    stems = [stem for stem, formats in endings.items() if formats & set(CARRYING)]
     # Two reports in one bundle would have one manifest for both.
     if len(stems) != 1:
         raise ReportError("the bundle does not hold one report. Make it again with `bundle`.")
-    return stems.pop(), [name for name in FORMATS if name in formats]
+    return stems[0], [name for name in FORMATS if name in endings[stems[0]]]

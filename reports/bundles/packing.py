@@ -33,7 +33,7 @@ from reports.make import make_report
 
 REPORT_FOLDER = "report/"
 DATA_FILE, ENVIRONMENT_FILE, FROZEN_FILE, README_FILE = "data.json", "environment.json", "frozen.json", "README.txt"
-_CARRYING = ("pdf", "html")
+CARRYING = ("pdf", "html")
 """The formats that carry a manifest."""
 # Words are looked for in text alone: a PDF's streams are compressed, and a hit in an image would mean nothing.
 _BINARY = (".pdf", ".png")
@@ -112,9 +112,9 @@ def pack_report(
         TrackingError: If the store cannot be reached.
         ReportError: If the store holds no finished run of the plan.
     """
-    carrying = [name for name in formats if name in _CARRYING]
+    carrying = [name for name in formats if name in CARRYING]
     if not carrying:
-        raise OptionError(f"a bundle needs {' or '.join(_CARRYING)} among its formats, as these carry the manifest.")
+        raise OptionError(f"a bundle needs {' or '.join(CARRYING)} among its formats, as these carry the manifest.")
     if results is None:
         # The command line has them with the looks and the frozen plans of the runs folder, which a store may lack.
         results = collect(plan, tracking_uri)

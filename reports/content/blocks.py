@@ -155,10 +155,11 @@ Block = Paragraph | Facts | Items | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and the blocks under it."""
+    """A heading and the blocks under it; the section of a study has its name."""
 
     title: str
     blocks: tuple[Block, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,24 @@ class Attachment:
     beside: bool = False
 
 
+RecordValue = str | int | float | bool | None
+"""A value for other programs; `None` for what is not known."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Tidy rows of exact values for other programs, which the formats for data have beside the tables.
+
+    Attributes:
+        name: The end of their file's name, safe in a path.
+        columns: Names of the values of a row; `docs/report-formats.md` says what each is.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[RecordValue, ...], ...]
+
+
 @dataclass(frozen=True)
 class Document:
     """A report: a title block, a box with the facts about its runs, sections, an appendix.
@@ -188,6 +207,7 @@ class Document:
         summary: The box under the title.
         appendix: Configuration, versions, runs.
         attachments: The files that it carries beside its pages: its manifest, a list of runs.
+        records: The numbers behind its tables as tidy rows, the most asked for first.
     """
 
     title: str
@@ -198,6 +218,7 @@ class Document:
     sections: tuple[Section, ...]
     appendix: tuple[Section, ...]
     attachments: tuple[Attachment, ...] = ()
+    records: tuple[Records, ...] = ()
 
     @property
     def all_sections(self) -> tuple[Section, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ablations.visible import visible
 from reports.content.blocks import Missing, Number, Table, TableCell, Text, Tone
+from reports.content.plan_words import ENDS
 
 MINUS, DASH = "−", "—"
 
@@ -89,6 +90,12 @@ def per_cent(share: float) -> str:
 def printable(text: str) -> str:
     """Return text with white space as single spaces and invisible characters spelled out, for example `[U+0007]`."""
     return visible(" ".join(text.split()))
+
+
+def closed(title: str) -> str:
+    """Return a title as it stands before a sentence: with a period, unless it ends in a sign of its own."""
+    text = printable(title)
+    return text if text.endswith(ENDS) else f"{text}."
 
 
 def set_rows(table: Table) -> tuple[tuple[SetCell, ...], ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from ablations.foreign_study import ForeignStudy
 from ablations.planning.nodes import plugins_of
@@ -16,6 +18,8 @@ from ablations.study import Study, Variant
 from ablations.vocabulary import experiment_name
 
 Split = Literal["train", "validation", "test"]
+ENDS = ("?", "!", ".", "…")
+"""Signs that end a sentence."""
 _MOST_NAMED = 3
 _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
 
@@ -39,6 +43,23 @@ def plural(count: int, noun: str) -> str:
 def capitalized(words: str) -> str:
     """Return words as a sentence begins with them; capitals further on stay."""
     return words[0].upper() + words[1:]
+
+
+def part_title(title: str, part: str) -> str:
+    """Return the title of a part: `Softmax temperature: claims`, and behind a question `Does width help? Claims`."""
+    if title.endswith(ENDS):
+        return f"{title} {capitalized(part)}"
+    return f"{title}: {part}"
+
+
+def setting_words(name: str, value: Any) -> str:
+    """Return a setting as it stands in a study's YAML file, in one line: `train.epochs: 4`."""
+    if isinstance(value, tuple):
+        value = list(value)
+    # Wide enough for any value, as a line that is broken would be another text.
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    # A value that is no list or mapping is a document of its own, with its end marked.
+    return f"{name}: {text.removesuffix(chr(10)).removesuffix('...').strip()}"
 
 
 def network_titles(study: Study) -> dict[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.errors import ReportError
-from reports.analysis.comparison import MatchedRow, difference, effects, match_rows
+from reports.analysis.comparison import SAME, MatchedRow, difference, effects, match_rows, way_of_comparison
 from reports.analysis.statistics import estimate
 from reports.collect.compared_study import ComparedRow, ComparedSide, ComparedStudy
 from reports.collect.foreign.compared import ComparedResults
 from reports.collect.results import MISSING
 from reports.content.blocks import (
+    Block,
     Column,
     Document,
     Facts,
@@ -23,7 +24,7 @@ from reports.content.blocks import (
     TableCell,
     Text,
 )
-from reports.content.plan_words import capitalized
+from reports.content.plan_words import capitalized, plural, setting_words
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
@@ -59,7 +60,13 @@ def side_by_side(left: ComparedSide, right: ComparedSide, matched: Mapping[str, 
     rows = match_rows(left, right, matched or {})
     # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
     newest = max(left.newest, right.newest)
-    row_tables = filter(None, (rows_table(left, right, rows), effects_table(left, right, rows)))
+    row_blocks: tuple[Block, ...]
+    equal = equality_words(left, right, rows)
+    if equal:
+        # In place of tables in which every difference is 0, or none.
+        row_blocks = (Paragraph(equal, "The same"),)
+    else:
+        row_blocks = tuple(filter(None, (rows_table(left, right, rows), effects_table(left, right, rows))))
     settings: Table | Paragraph | None = settings_table(left, right, rows)
     if settings is None:
         sentence = "The rows that both sides have do not differ in any setting."
@@ -73,7 +80,7 @@ def side_by_side(left: ComparedSide, right: ComparedSide, matched: Mapping[str, 
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
         sections=(
-            Section("Row by row", tuple(row_tables)),
+            Section("Row by row", row_blocks),
             Section("What is not the same", (sources_table(left, right), settings)),
         ),
         appendix=(Section("Runs", (runs_table(left, right, rows),)),),
@@ -111,10 +118,38 @@ def _request_words(side: ComparedSide) -> str:
     if side.request.commit:
         facts.append(f"commit {side.request.commit}")
     # In the order in which they were given: it is a person's own command that is repeated here.
-    facts += [f"{key} = {value}" for key, value in request.overrides.items()]
+    facts += [setting_words(name, value) for name, value in request.overrides.items()]
     if request.tuned is not None:
         facts.append("tuned")
     return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
+
+
+def equality_words(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> str:
+    """Return a sentence that both sides are the same, run by run or value by value; nothing if they are not."""
+    pairs = []
+    for row in matched:
+        left_row, right_row = left.rows.get(row.left), right.rows.get(row.right)
+        if not any(side_row and side_row.values for side_row in (left_row, right_row)):
+            # A row that nobody has measured is no difference.
+            continue
+        if left_row is None or right_row is None:
+            return ""
+        pairs.append((left_row, right_row))
+    if not pairs:
+        return ""
+    count = f"{len(pairs)} {plural(len(pairs), 'row')}"
+    if all(way_of_comparison(*pair) == SAME for pair in pairs):
+        return (
+            f"Both sides are the very same runs, in each of {count}: nothing can be told from holding them against "
+            "each other. Name another commit (STUDY@COMMIT), store, preset or setting on one side."
+        )
+    values = sum(len(row.values) for row, _ in pairs)
+    if values and all(row.complete and dict(row.values) == dict(other.values) for row, other in pairs):
+        return (
+            f"Every value is the same on both sides, digit by digit: {values} {plural(values, 'value')} in {count}. "
+            "All differences are 0, also between effects."
+        )
+    return ""
 
 
 def rows_table(left: ComparedSide, right: ComparedSide, matched: tuple[MatchedRow, ...]) -> Table:

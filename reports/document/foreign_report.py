@@ -22,6 +22,7 @@ from reports.document.study_report import CLAIMS
 from reports.figures.claims import claims_figure
 from reports.figures.data import foreign_figure
 from reports.tables import claims as claim_tables
+from reports.tables.export.records import study_records
 from reports.tables.foreign import measurements_table
 from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import foreign_study_table
@@ -71,8 +72,9 @@ def build_foreign_document(
         # That of the newest run or none, instead of now: two reports from the same results are the same bytes.
         timestamp=source.ended // 1000,
         summary=tuple(_summary(study, source, cells, summary, claims)),
-        sections=(Section(study.title, tuple(_study(study, summary, claims))),),
+        sections=(Section(study.title, tuple(_study(study, summary, claims)), study.name),),
         appendix=tuple(_appendix(study, source, cells, summary, claims)),
+        records=study_records([(study, summary)], claims),
     )
 
 

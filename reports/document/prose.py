@@ -32,6 +32,7 @@ from reports.content.plan_words import (
     network_words,
     plural,
     repeats_of,
+    setting_words,
     short_titles,
 )
 from reports.tables.machines import MACHINE
@@ -100,12 +101,8 @@ def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as `key = value`, the items of a list with spaces between them."""
-    phrases = []
-    for key, value in settings.items():
-        items = value if isinstance(value, list | tuple) else [value]
-        phrases.append(f"{key} = {' '.join(map(str, items))}")
-    return phrases
+    """Return settings as they stand in YAML."""
+    return [setting_words(name, value) for name, value in settings.items()]
 
 
 def _repeats(plan: Plan) -> str:
@@ -255,7 +252,7 @@ def scale_words(study: Study, plan: Plan) -> str:
         return asked
     conditions = f"At preset {preset.name}"
     if len(study.variants) < len(full_study.at(preset.name).variants):
-        settings = ", ".join(f"{key} = {value}" for key, value in plan.request.settings.items())
+        settings = ", ".join(_settings(plan.request.settings))
         conditions += f" and with {settings}, which leaves rows alike,"
     return f"{asked} {conditions} only a part of this study is asked: {'; '.join(cuts)}.".strip()
 

@@ -19,6 +19,7 @@ from reports.content.plan_words import (
     MOST_TOLD_APART,
     looks_words,
     network_titles,
+    part_title,
     short_titles,
     specs_of,
     trials_of,
@@ -37,6 +38,7 @@ from reports.tables import claims as claim_tables
 from reports.tables.costs import cost_reading, cost_table
 from reports.tables.effects.terms import terms_table
 from reports.tables.effects.work import work_reading, work_table
+from reports.tables.export.records import study_records
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
@@ -83,7 +85,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     title = head = _TITLE
     if len(plan.studies) == 1:
         head = plan.studies[0].title
-        title = f"{head}: an ablation of dynamic convolution"
+        title = part_title(head, "an ablation of dynamic convolution")
     # Each data set is named once, in the order of the plan.
     measured = (*plan.trials.values(), *plan.networks.values())
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in measured))
@@ -95,7 +97,8 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
     titles_by_trials: dict[frozenset[str], str] = {}
     for study, summary in zip(plan.studies, summaries, strict=True):
-        sections.append(Section(study.title, tuple(_study(study, plan, results, summary, titles_by_trials))))
+        blocks = tuple(_study(study, plan, results, summary, titles_by_trials))
+        sections.append(Section(study.title, blocks, study.name))
     return Document(
         title=title,
         subtitle=f"{datasets or 'Nothing trained'} · preset {preset} · newest run {prose.when(results.newest)}",
@@ -105,6 +108,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
         appendix=tuple(_appendix(plan, results, summaries, claims)),
+        records=study_records(zip(plan.studies, summaries, strict=True), claims),
     )
 
 
@@ -345,7 +349,8 @@ def _appendix(
         method["Counts and latency"] = COUNTS
     if plan.canaries:
         method["Canary"] = CANARY
-    method["Published numbers"] = RECIPE
+    if any(study.published for study in plan.studies):
+        method["Published numbers"] = RECIPE
     yield Section("About the runs", (_facts(plan, results),))
     yield Section("Method and uncertainty", prose.paragraphs(method))
     pairs = zip(plan.studies, summaries, strict=True)

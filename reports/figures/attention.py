@@ -9,7 +9,7 @@ from ablations.study import Study
 from ablations.vocabulary import slug
 from reports.collect.results import Results
 from reports.content.blocks import Figure
-from reports.content.plan_words import short_titles, specs_of
+from reports.content.plan_words import part_title, short_titles, specs_of
 from reports.figures.data import scope_words
 
 PROFILE_COLUMNS = ("variant", "index", "resolution", "mean", "low", "high", "n")
@@ -63,7 +63,7 @@ def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         name=f"{slug(study.name)}-profile",
         kind="profile",
         data=data,
-        title=f"{study.title}: along the depth",
+        title=part_title(study.title, "along the depth"),
         caption=(
             "Entropy of the attention per dynamic layer from the input (left) to the output (right), divided by log K: "
             "1 is uniform, 0 is one-hot. Lines: mean over images and seeds; bands: from lowest to highest seed. "
@@ -92,7 +92,7 @@ def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         name=f"{slug(study.name)}-classes",
         kind="classes",
         data=data,
-        title=f"{study.title}: per class",
+        title=part_title(study.title, "per class"),
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and class of the "
             f"image, divided by log K. {_magnitudes(study, plan)}Mean over the images of the class and seeds. {scope}. "

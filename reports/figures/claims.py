@@ -44,6 +44,7 @@ def claims_figure(studies: Sequence[Study], claims: Sequence[JudgedClaim]) -> Fi
     data = claims_data(studies, claims)
     if data.empty:
         return None
+    diamonds = "Diamonds: the published difference. " if data["published"].notna().any() else ""
     return Figure(
         name="primary-claims",
         kind="claims",
@@ -51,9 +52,9 @@ def claims_figure(studies: Sequence[Study], claims: Sequence[JudgedClaim]) -> Fi
         title="The primary claims",
         caption=(
             "Each primary claim by the contrast that decides it. Dots and bars: difference in the claimed direction "
-            "(mean over seeds) and its interval, at a level at which all of them hold together in 95 %. Diamonds: the "
-            "published difference. Grey: differences below the size of interest. Beyond it the axis is logarithmic "
-            "where differences are far apart."
+            "(mean over seeds) and its interval, at a level at which all of them hold together in 95 %. "
+            f"{diamonds}Grey: differences below the size of interest. Beyond it the axis is logarithmic where "
+            "differences are far apart."
         ),
         alt="The difference that decides each primary claim, with its interval; the table of verdicts has the numbers.",
         axis="difference in the claimed direction",

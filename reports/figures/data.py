@@ -25,6 +25,7 @@ from reports.content.plan_words import (
     data_words,
     network_titles,
     network_words,
+    part_title,
     plural,
     repeats_of,
     short_titles,
@@ -172,7 +173,7 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         name=f"{slug(study.name)}-curves",
         kind="curves",
         data=data,
-        title=f"{study.title}: training",
+        title=part_title(study.title, "training"),
         caption=(
             f"Validation accuracy per epoch, {scope_words(study, plan, 'validation')}. Lines: mean over seeds; "
             "bands: from the lowest to the highest seed."
@@ -191,7 +192,7 @@ def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         name=f"{slug(study.name)}-entropy",
         kind="entropy",
         data=data,
-        title=f"{study.title}: attention entropy",
+        title=part_title(study.title, "attention entropy"),
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and epoch, "
             "divided by log K: 1 is uniform, 0 is one-hot. The colours are even in the distance from 1, on a "

@@ -9,7 +9,7 @@ from ablations.study import Study
 from ablations.vocabulary import slug
 from reports.analysis.factorial import FactorialSummary
 from reports.content.blocks import Figure
-from reports.content.plan_words import split_of
+from reports.content.plan_words import part_title, split_of
 from reports.figures.data import scope_words
 
 EFFECT_COLUMNS = ("term", "order", "value", "low", "high")
@@ -42,7 +42,7 @@ def effects_figure(study: Study, plan: Plan, result: FactorialSummary) -> Figure
         name=f"{slug(study.name)}-effects",
         kind="effects",
         data=data,
-        title=f"{study.title}: effects",
+        title=part_title(study.title, "effects"),
         caption=(
             f"Effects of the parts and of their interactions on {study.metric_facts.words}, "
             f"{scope_words(study, plan, split_of(study.metric))}. Dots and bars: mean and 95 % interval over training "

@@ -20,7 +20,7 @@ from ablations.vocabulary import COST_MULTIPLY_ADDS, slug
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import Repeat, Results
 from reports.content.blocks import Figure
-from reports.content.plan_words import enumerated, short_titles, specs_of
+from reports.content.plan_words import enumerated, part_title, short_titles, specs_of
 from reports.figures.data import scope_words
 
 TRADEOFF_COLUMNS = (
@@ -175,7 +175,7 @@ def tradeoff_figure(study: Study, plan: Plan, results: Results, summary: StudySu
         name=f"{slug(study.name)}-tradeoff",
         kind="tradeoff",
         data=data,
-        title=f"{study.title}: accuracy against multiply-adds",
+        title=part_title(study.title, "accuracy against multiply-adds"),
         caption=" ".join(_caption(study, plan, results, summary, data)),
         alt=f"{measured} of each network against its multiply-adds; the tables have the numbers.",
         axis=measured,

@@ -14,8 +14,11 @@ from ablations.errors import UnknownNameError
 if TYPE_CHECKING:
     from reports.content.blocks import Document
 
-FORMATS = ("pdf", "html", "tex", "md")
+FORMATS = ("pdf", "html", "tex", "md", "csv", "json")
 """Names of the formats, which are endings of files too."""
+
+TABLE_FORMATS = ("tex", "md", "html", "csv", "json")
+"""The formats of a single table (`reports.render.one_table`)."""
 
 Renderer = Callable[["Document", Path, str], Path]
 """A function of the document, the folder and the file name without its ending, which returns the path of the file.
@@ -32,13 +35,16 @@ def get_renderer(name: str) -> Renderer:
     """
     _check(name)
     # Every renderer needs matplotlib, which a verb that only checks names must not wait for.
-    from reports.render import html, latex, markdown, typst
+    from reports.render import data_files, html, markdown, typst
+    from reports.render.latex.document import render_latex
 
     renderers: dict[str, Renderer] = {
         "pdf": typst.render_pdf,
         "html": html.render_html,
-        "tex": latex.render_latex,
+        "tex": render_latex,
         "md": markdown.render_markdown,
+        "csv": data_files.render_csv,
+        "json": data_files.render_json,
     }
     return renderers[name]
 

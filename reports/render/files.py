@@ -11,7 +11,8 @@ from ablations.vocabulary import slug
 from reports.content.blocks import Document
 from reports.figures.drawing import ImageFormat, draw
 
-FIGURES = "figures"
+FIGURES, TABLES = "figures", "tables"
+"""Folders beside a report that hold its figures, and its tables for other programs and papers."""
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -70,7 +71,7 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
 
 
 def write_attachments(document: Document, folder: Path, stem: str) -> dict[str, Path]:
-    """Write the files that lie beside a document and return them by their ending.
+    """Write the files that lie beside a document and return them by their name without its ending.
 
     Raises:
         OutputError: If one cannot be written.
@@ -80,7 +81,7 @@ def write_attachments(document: Document, folder: Path, stem: str) -> dict[str, 
         name, _, ending = attachment.name.rpartition(".")
         if attachment.beside:
             path = document_path(folder, f"{slug(stem)}-{name}", ending)
-            written[ending] = write_atomically(path, attachment.content.encode("utf-8"))
+            written[name] = write_atomically(path, attachment.content.encode("utf-8"))
     return written
 
 

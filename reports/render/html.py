@@ -21,11 +21,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reports.content.blocks import Attachment, Block, Column, Document, Figure, Interval, Number, Table, TableCell, Text
-from reports.content.formatting import SetCell, printable, set_rows
+from reports.content.formatting import SetCell, closed, printable, set_rows
 from reports.evidence.contents import data_csv
 from reports.render.files import document_path, ensure_folder, write_atomically
 from reports.render.inline_svg import inline_svg
-from reports.render.table_layout import is_long, spans, wrapping
+from reports.render.table_layout import is_dense, is_long, spans, wrapping
 
 _CLASSES = {"number": "n", "interval": "i", "mark": "m", "code": "c", "text": ""}
 _SHOWN_ROWS = 500
@@ -45,6 +45,12 @@ def html_text(document: Document) -> str:
     return page.render(document=document, style=style, script=script, policy=_policy(script), next_id=_numbering())
 
 
+def table_html(table: Table) -> str:
+    """Return a table as plain HTML without a style, for a page of somebody else."""
+    rows = set_rows(table)
+    return _environment().get_template("plain_table.html").render(block=table, rows=rows)
+
+
 @functools.cache
 def _environment() -> Environment:
     """Return the templates, in which every value is escaped and a misspelt name is an error."""
@@ -56,8 +62,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["printable"] = printable
-    environment.tests.update(finite=math.isfinite, long=is_long)
+    environment.filters.update(closed=closed, printable=printable)
+    environment.tests.update(finite=math.isfinite, long=is_long, dense=is_dense)
     environment.globals.update(
         csv_link=_csv_link,
         heading_class=_heading_class,

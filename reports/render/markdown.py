@@ -8,7 +8,7 @@ from functools import singledispatch
 from pathlib import Path
 
 from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Paragraph, Section, Table
-from reports.content.formatting import SetCell, printable, set_rows
+from reports.content.formatting import SetCell, closed, printable, set_rows
 from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
 
 _SPECIAL = re.compile(r"[\\`*_\[\]#|$~@]")
@@ -83,12 +83,17 @@ def _items(block: Items, figures: Mapping[str, Path]) -> str:
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
     image = f"![{escape(block.alt)}]({relative(figures[block.name])})"
-    return f"{image}\n\n**{escape(block.title)}.** {escape(block.caption)}"
+    return f"{image}\n\n**{escape(closed(block.title))}** {escape(block.caption)}"
 
 
 @_block.register
 def _table(block: Table, figures: Mapping[str, Path]) -> str:
-    lines = [f"**{escape(block.title)}.** {escape(block.caption)}", ""]
+    return table_markdown(block)
+
+
+def table_markdown(block: Table) -> str:
+    """Return a table as Markdown, with its caption before it and its notes behind it."""
+    lines = [f"**{escape(closed(block.title))}** {escape(block.caption)}", ""]
     lines.append(_row(map(_heading, block.columns)))
     lines.append(_row(_ALIGNMENT[column.kind] for column in block.columns))
     for row in set_rows(block):

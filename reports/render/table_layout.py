@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from reports.content.blocks import Table, TableCell, Text
+from reports.content.formatting import set_rows
 
 _LONG_TEXT = 40
 """Longest text in characters that stands in one line."""
 _LONG_TABLE = 28
 """Most rows that fit on a page together with a caption and notes."""
+_WRAPPED = 24
+"""Characters of a line to which a long text can be wrapped."""
+_BETWEEN = 2
+"""Room between two columns, in characters."""
+_DENSE = 120
+"""Characters in a line of a table from which on it takes smaller print to fit a window of 1280 px."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,25 @@ def spans(table: Table) -> tuple[Span, ...]:
 def is_long(table: Table) -> bool:
     """Return True if a table has to run over several pages, in small print."""
     return len(table.rows) > _LONG_TABLE
+
+
+def is_dense(table: Table) -> bool:
+    """Return True if the columns of a table take so much room that a window needs them in smaller print."""
+    return characters_across(table) > _DENSE
+
+
+def characters_across(table: Table) -> int:
+    """Return the room that the columns of a table take beside each other, in characters, with long texts wrapped."""
+    total = 0
+    columns = zip(table.columns, wrapping(table), zip(*set_rows(table), strict=True), strict=False)
+    for column, wraps, cells in columns:
+        longest = max((len(cell.text) + len(",".join(cell.marks)) for cell in cells), default=0)
+        if wraps:
+            longest = min(longest, _WRAPPED)
+        # The words of a heading may stand below each other.
+        words = max(map(len, column.heading.split()), default=0)
+        total += max(longest, words) + _BETWEEN
+    return total
 
 
 def has_numbers(table: Table) -> bool:

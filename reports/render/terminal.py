@@ -48,6 +48,11 @@ def _paragraph(block: Paragraph) -> Iterator[Any]:
 
 @_block.register
 def _table(block: Table) -> Iterator[Any]:
+    return table_on_terminal(block)
+
+
+def table_on_terminal(block: Table) -> Iterator[Any]:
+    """Yield the objects that `rich` prints of a table: its grid and its notes."""
     yield _grid(block)
     for note in block.notes:
         mark = f"{note.mark} " if note.mark else ""

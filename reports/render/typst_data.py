@@ -7,7 +7,7 @@ from functools import singledispatch
 from typing import Any
 
 from reports.content.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.content.formatting import SetCell, printable, set_rows
+from reports.content.formatting import SetCell, closed, printable, set_rows
 from reports.render.table_layout import Span, has_numbers, is_long, spans, wrapping
 
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ def _items(block: Items, drawings: Mapping[str, str]) -> Json:
 
 @_block.register
 def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
-    texts = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
+    texts = {"title": closed(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
     # Drawn before: matplotlib runs once for all formats.
     return {"type": "figure", "svg": drawings[block.name], **texts}
 
@@ -74,7 +74,7 @@ def _table(block: Table, drawings: Mapping[str, str]) -> Json:
         columns.append({"heading": printable(column.heading), "kind": column.kind, "wraps": wraps})
     return {
         "type": "table",
-        "title": printable(block.title),
+        "title": closed(block.title),
         "caption": printable(block.caption),
         "columns": columns,
         "spans": list(map(_span, spans(block))),

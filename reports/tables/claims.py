@@ -23,6 +23,7 @@ from reports.content.plan_words import (
     looks_words,
     network_prefix,
     network_titles,
+    part_title,
     runs_heading,
     short_titles,
 )
@@ -134,7 +135,7 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
         notes.append(legend(looks))
     notes += [*_left_out(study, claims), *_without_verdict(study, claims), *_mark_notes(claims)]
     caption = _claims_caption(study, has_bounds=visible["must be"])
-    return Table(f"{study.title}: claims", caption, columns, rows, tuple(notes), rules)
+    return Table(part_title(study.title, "claims"), caption, columns, rows, tuple(notes), rules)
 
 
 def _claims_caption(study: Study, *, has_bounds: bool) -> str:
@@ -144,6 +145,9 @@ def _claims_caption(study: Study, *, has_bounds: bool) -> str:
     size = study.smallest_of_interest
     judged = _JUDGED_SINGLE if study.trains_nothing else _JUDGED
     held = "Published findings held against our runs"
+    if not study.published:
+        # Of a study of one's own nothing was published.
+        held = "Claims held against our runs"
     if isinstance(study, ForeignStudy):
         held = "Claims held against the results"
     held = f"{held}, in {units}. {capitalized(runs_heading(study))}: "
@@ -248,7 +252,9 @@ def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[No
                 unlearned.append(titles[name])
             if contrast.reason == AT_CHANCE:
                 at_chance.append(contrast.contrast)
-        subject = f"{network_prefix(study, judged.network)}of “{judged.claim.name}”"
+        # Not by `capitalized`, which would make another letter of the τ of a network's title.
+        prefix = network_prefix(study, judged.network)
+        subject = f"{prefix}of “{judged.claim.name}”" if prefix else f"Of “{judged.claim.name}”"
         if unlearned:
             yield Note(f"{subject}, contrasts with {quoted(unlearned)} carry no verdict: the training never learned.")
         if at_chance:
@@ -272,9 +278,10 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     """Return the verdicts on all claims of a report, study by study."""
     titled_cells = []
     # Bounds are in the tables of the studies: this one is wide enough.
-    visible = {"network": False, "must be": False}
+    visible = {"network": False, "must be": False, "published": False}
     for study, judged in _with_studies(plan.studies, claims):
         visible["network"] |= bool(judged.network)
+        visible["published"] |= judged.decisive is not None and judged.decisive.published is not None
         _, *measured = _measured_cells(study, judged.decisive)
         cells = text_cells(judged.claim.name, network_titles(study)[judged.network], judged.rank)
         titled_cells.append((study.title, (*cells, verdict_cell(judged.verdict), Text(judged.remark), *measured)))
@@ -339,6 +346,12 @@ def statements_table(studies: Sequence[Study]) -> Table:
     rows, rules = grouped(titled_cells)
     columns = columns_of("text", "study", "claim", "rank", "statement")
     caption = "The claims in full: published findings, in our words."
+    own = [study for study in studies if study.claims and not study.published]
+    if own:
+        titles = enumerated([f"“{study.title}”" for study in own])
+        caption = f"The claims in full, in our words: published findings, and what is expected of {titles}."
+        if len(own) == len([study for study in studies if study.claims]):
+            caption = "The claims in full, in the words of the study."
     if any(isinstance(study, ForeignStudy) for study in studies):
         caption = "The claims in full, in the words of the study file."
     return Table("Claims", caption, columns, rows, rules=rules)

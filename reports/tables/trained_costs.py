@@ -11,7 +11,7 @@ from ablations.vocabulary import COST_LATENCY, COST_LATENCY_RATIO, COST_MULTIPLY
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Repeat, Results
 from reports.content.blocks import Column, Missing, Note, Number, Table, TableCell
-from reports.content.plan_words import plural, repeats_of
+from reports.content.plan_words import part_title, plural, repeats_of
 from reports.content.published import mark_note, source_of
 from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
 from reports.tables.study import count_words
@@ -32,7 +32,7 @@ def trained_cost_table(study: Study, plan: Plan, results: Results, summary: Stud
         accuracy = _accuracy_cells(study, variant, summary, costs)
         rows.append((*text_cells(*labels_of(variant)), *costs.cells(variant), *accuracy))
     return Table(
-        title=f"{study.title}: cost",
+        title=part_title(study.title, "cost"),
         caption=_caption(study, plan),
         columns=(
             *columns_of("text", *(study.columns or ("variant",))),

@@ -230,7 +230,7 @@ def report(
     """Write the report, log it to the summary runs of the studies in MLflow, and return its files by format.
 
     Args:
-        formats: Of `pdf`, `html`, `md` and `tex`.
+        formats: Of `pdf`, `html`, `md`, `tex`, `csv` and `json`.
         output: A folder that exists, or a path of which each format has its own ending; by default `reports/` in the
             runs folder, under a name that says what was asked.
 

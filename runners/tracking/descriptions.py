@@ -73,7 +73,8 @@ def study_note(
     anchors.append(f"[trainings and evaluations]({links.search(trials)})")
     paragraphs = [f"**Question.** {_words(study.question)}"]
     if study.finding:
-        paragraphs.append(f"**Published finding.** {_words(study.finding)}")
+        kind = "Published" if study.published else "Expected"
+        paragraphs.append(f"**{kind} finding.** {_words(study.finding)}")
     head, tail = [" · ".join(anchors)], "\n\n".join(paragraphs)
     judged = [f"- {_words(claim)}: **{_words(verdict)}**" for claim, verdict in verdicts.items()]
     # 200 characters for line breaks and for the sentences about what was left out.
@@ -126,7 +127,10 @@ def _fitting(lines: Sequence[str], room: int, noun: str) -> str:
 
 def _kind(file: str) -> str:
     ending = file.rpartition(".")[2]
-    kinds = {"html": "report", "pdf": "report as PDF", "md": "as Markdown", "tex": "as LaTeX", "csv": "its runs"}
+    if file.endswith("-runs.csv"):
+        return "its runs"
+    kinds = {"html": "report", "pdf": "report as PDF", "md": "as Markdown", "tex": "as LaTeX"}
+    kinds |= {"csv": "its numbers as CSV", "json": "its numbers as JSON"}
     return kinds.get(ending, file)
 
 

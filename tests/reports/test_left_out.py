@@ -27,5 +27,5 @@ def test_verify_asks_what_the_report_was_asked() -> None:
 def test_a_report_says_which_studies_and_rows_are_left_out() -> None:
     assert any("left out: reduction." in words for words in caveats(PLAN, made_up_results(PLAN)))
     words = scale_words(PLAN.studies[0], PLAN)
-    assert words.startswith("At preset smoke and with model.layer = condconv, which leaves rows alike, only a part")
+    assert words.startswith("At preset smoke and with model.layer: condconv, which leaves rows alike, only a part")
     assert "2 of 8 rows" in words

@@ -1,4 +1,5 @@
-// Sorts tables by a click on a heading (numbers by value, missing ones last), and saves the files that the page carries.
+// Sorts tables by a click on a heading (numbers by value, missing ones last), opens the contents where there is room for
+// them and marks the section that is being read, and saves the files that the page carries.
 "use strict";
 (() => {
   const valueOf = (row, column) => {
@@ -43,6 +44,40 @@
       button.addEventListener("click", () => sort(table, heading, next[heading.ariaSort]));
     }
   }
+
+  const contents = document.getElementById("contents");
+  const beside = matchMedia("(min-width: 90rem)");
+  const unfold = () => { contents.open = beside.matches; };
+  beside.addEventListener("change", unfold);
+  unfold();
+  const links = [...contents.querySelectorAll("a")];
+  // Where the contents lie over the report, they give way to what was chosen.
+  contents.addEventListener("click", (event) => {
+    if (event.target.closest("a")) contents.open = beside.matches;
+  });
+  contents.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !beside.matches) {
+      contents.open = false;
+      contents.querySelector("summary").focus();
+    }
+  });
+  // The last heading above the upper third of the window is that of the section on it.
+  const headings = links.map((link) => document.getElementById(link.hash.slice(1)));
+  const mark = () => {
+    let current = 0;
+    headings.forEach((heading, index) => { if (heading.getBoundingClientRect().top < innerHeight / 3) current = index; });
+    links.forEach((link, index) => {
+      if (index === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    });
+  };
+  let waiting = false;
+  addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; mark(); });
+  }, { passive: true });
+  mark();
 
   for (const button of document.querySelectorAll("button.save")) {
     button.hidden = false;

@@ -6,6 +6,7 @@ from ablations.study import Study
 from reports.analysis.factorial import Effect, FactorialSummary
 from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text
 from reports.content.formatting import DASH, number
+from reports.content.plan_words import part_title
 from reports.tables.cells import TableRow, columns_of, visible_columns
 from reports.tables.effects.work import CODING, fraction_words
 from reports.tables.p_values import p_words
@@ -38,7 +39,9 @@ def terms_table(study: Study, result: FactorialSummary) -> Table:
         "df: degrees of freedom of the interval, more than one less than the seeds where the trainings of the table "
         "share their spread. p: two-sided; Holm: corrected over all effects of this table."
     )
-    return Table(f"{study.title}: effects and interactions", caption, columns, visible_rows, tuple(notes), tuple(rules))
+    return Table(
+        part_title(study.title, "effects and interactions"), caption, columns, visible_rows, tuple(notes), tuple(rules)
+    )
 
 
 def _cells(study: Study, result: FactorialSummary, effect: Effect) -> TableRow:

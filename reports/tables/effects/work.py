@@ -16,6 +16,7 @@ from reports.content.plan_words import (
     enumerated,
     epochs_words,
     network_words,
+    part_title,
     plural,
     repeats_of,
     specs_of,
@@ -84,7 +85,7 @@ def work_table(study: Study, plan: Plan, result: FactorialSummary) -> Table:
     visible = {STARS: _has_stars(result)}
     columns, visible_rows = visible_columns(visible, _COLUMNS, rows)
     return Table(
-        title=f"{study.title}: parts",
+        title=part_title(study.title, "parts"),
         caption=_caption(study, plan, result),
         columns=columns,
         rows=visible_rows,

@@ -47,7 +47,10 @@ class ReportOptions:
         return Destination.of(self.output, RunsFolder(runs_dir).reports, FORMATS)
 
 
-def report_options(default: str = ALL_FORMATS, text: str = "Report formats, separated by commas.") -> Option:
+_FORMATS_HELP = f"Report formats, separated by commas: {', '.join(FORMATS)}."
+
+
+def report_options(default: str = ALL_FORMATS, text: str = _FORMATS_HELP) -> Option:
     """Return a decorator that adds the options of a report and hands a verb its `report: ReportOptions`.
 
     Args:

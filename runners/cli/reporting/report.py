@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from ablations.errors import OptionError
 from reports.content.file_names import Destination
@@ -16,6 +17,7 @@ from runners.cli.options.frozen import FrozenOptions, frozen_options
 from runners.cli.options.groups import examples
 from runners.cli.options.report import ReportOptions, print_files, report_options
 from runners.cli.options.selection import selection_options
+from runners.cli.options.table import TableOptions, table_options
 from runners.console.terminal import print_lines
 from runners.upkeep.damages import damages_of
 
@@ -28,20 +30,35 @@ from runners.upkeep.damages import damages_of
         "report paper.zip --format html",
         "report --results results.csv --reference baseline",
         "report my_study.yaml --results mlflow:http://127.0.0.1:5000/my-runs --metric accuracy",
+        "report --table aggregation --columns attention,average --digits 1 --format tex",
     )
 )
 @selection_options()
 @report_options()
+@table_options
 @frozen_options
 @foreign_options()
-def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions) -> None:
+@click.pass_context
+def report(
+    context: click.Context,
+    selection: Selection,
+    report: ReportOptions,
+    frozen: FrozenOptions,
+    foreign: ForeignOptions,
+    table: TableOptions,
+) -> None:
     """Write the report of what has been tracked.
 
     Without studies, of the last run. Without --preset, --set and --seeds, with those of the last run, or else of the
     newest report of the first study. A bundle in place of studies is made into its report again, in a folder beside it.
-    With --results, a report on runs that were made elsewhere: by other code, in any field.
+    With --results, a report on runs that were made elsewhere: by other code, in any field. With --table, one table of
+    the report alone.
     """
     foreign.check()
+    if table.table is not None:
+        is_given = context.get_parameter_source("formats") is not ParameterSource.DEFAULT
+        _report_table(selection, report, frozen, foreign, table, is_format_given=is_given)
+        return
     if foreign.results is not None:
         _report_foreign(foreign.results, selection, report, frozen, foreign)
         return
@@ -57,6 +74,38 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, f
     write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
 
 
+def _report_table(
+    selection: Selection,
+    report: ReportOptions,
+    frozen: FrozenOptions,
+    foreign: ForeignOptions,
+    table: TableOptions,
+    *,
+    is_format_given: bool,
+) -> None:
+    """Print or write one table of a report.
+
+    Raises:
+        OptionError: If options do not fit each other, or the table has no column or row of a name.
+        UnknownNameError: If the report has no such table.
+    """
+    # pandas and more come with it, for which `report --help` shall not wait.
+    from runners.cli.reporting import single_table
+
+    formats = single_table.table_formats(report, is_given=is_format_given)
+    if foreign.results is not None:
+        _check_foreign(selection, frozen)
+        reported = single_table.foreign_report(foreign.request(foreign.results, selection.studies))
+    elif len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
+        path = Path(selection.studies[0])
+        _check_bundle(path, selection, frozen)
+        selection.load_plugins()
+        reported = single_table.bundled_report(path)
+    else:
+        reported = single_table.tracked_report(selection, frozen, table.table or "")
+    single_table.write_table(reported, table, report.output, formats)
+
+
 def _report_foreign(
     address: str, selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions
 ) -> None:
@@ -65,6 +114,14 @@ def _report_foreign(
     Raises:
         OptionError: If options say something of runs that are made here, or several studies are named.
     """
+    _check_foreign(selection, frozen)
+    # pandas and more come with it, for which `report --help` shall not wait.
+    from runners.cli.reporting.foreign import write_foreign_report
+
+    write_foreign_report(foreign.request(address, selection.studies), report)
+
+
+def _check_foreign(selection: Selection, frozen: FrozenOptions) -> None:
     if selection != Selection(selection.studies, runs_dir=selection.runs_dir) or frozen.frozen is not None:
         raise OptionError(
             "--results is about runs that were made elsewhere. Leave out the options of runs that are made here, such "
@@ -72,10 +129,6 @@ def _report_foreign(
         )
     if len(selection.studies) > 1:
         raise OptionError("--results takes one study file, or none. Write a report for each.")
-    # pandas and more come with it, for which `report --help` shall not wait.
-    from runners.cli.reporting.foreign import write_foreign_report
-
-    write_foreign_report(foreign.request(address, selection.studies), report)
 
 
 def _is_bundle(name: str) -> bool:
@@ -88,6 +141,16 @@ def _report_again(path: Path, selection: Selection, report: ReportOptions, froze
     Raises:
         OptionError: If options say what the bundle itself says.
     """
+    _check_bundle(path, selection, frozen)
+    selection.load_plugins()
+    from reports.bundles.remaking import remake_report
+
+    # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
+    target = Destination.of(report.output, path.with_suffix(""), FORMATS)
+    print_files("report", remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem))
+
+
+def _check_bundle(path: Path, selection: Selection, frozen: FrozenOptions) -> None:
     # Anything beyond these would contradict the bundle, which states its own request.
     bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
     if selection != bare or frozen.frozen is not None:
@@ -95,9 +158,3 @@ def _report_again(path: Path, selection: Selection, report: ReportOptions, froze
             f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
             "--plugin."
         )
-    selection.load_plugins()
-    from reports.bundles.remaking import remake_report
-
-    # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
-    target = Destination.of(report.output, path.with_suffix(""), FORMATS)
-    print_files("report", remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem))

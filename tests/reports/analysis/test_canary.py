@@ -20,7 +20,7 @@ from reports.analysis.statistics import paired_difference
 from reports.collect.results import CELL_COLUMNS, MISSING, Results
 from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Document, Facts, Paragraph
-from reports.render.latex import latex_text
+from reports.render.latex.document import latex_text
 from reports.render.markdown import markdown_text
 from runners.cli.options.report import ReportOptions
 from runners.cli.reporting import write_report

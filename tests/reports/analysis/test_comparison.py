@@ -36,7 +36,7 @@ from reports.collect.foreign.cells import cells_of
 from reports.collect.foreign.compared import compared_results
 from reports.collect.results import Repeat
 from reports.compare import compare_sides, comparison_request, parse_match, parse_side
-from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
+from reports.content.blocks import Document, Interval, Missing, Number, Paragraph, Table, Text
 from reports.document.comparison_report import side_by_side
 from reports.foreign.make import ForeignRequest
 from tests.reports.made_up import Store, tracked_run
@@ -161,8 +161,35 @@ def test_two_stores(make_store: MakeStore) -> None:
 def test_the_same_runs_tell_nothing(make_store: MakeStore) -> None:
     store = make_store()
     put(store)
+    # A sentence says so of all rows, in place of a table without a difference.
+    sentence = the_same(side_by_side(side(store), side(store, OLD[:7])))
+    assert sentence.startswith("Both sides are the very same runs, in each of 3 rows")
+    put(store, values={"static": (81.0, 82.0, 83.0)}, commit=NEW, start=1_800_000_000_000)
     rows = table(side_by_side(side(store), side(store, OLD[:7])), "Row by row")
-    assert rows["static"][-2:] == [Missing(), Text(SAME)]
+    assert rows["τ = 30"][-2:] == [Missing(), Text(SAME)]
+    assert rows["static"][-1] == Text(PAIRED)
+
+
+def test_equal_values_are_said_in_a_sentence(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    put(one)
+    put(other)
+    sentence = the_same(side_by_side(side(one), side(other)))
+    assert sentence == (
+        "Every value is the same on both sides, digit by digit: 9 values in 3 rows. All differences are 0, also "
+        "between effects."
+    )
+    changed = make_store()
+    put(changed, values={**VALUES, "static": (80.0, 81.0, 85.000001)})
+    assert table(side_by_side(side(one), side(changed)), "Row by row")["static"][-2].value > 0
+
+
+def the_same(document: Document) -> str:
+    """The sentence that stands where the rows would."""
+    (block,) = document.sections[0].blocks
+    assert isinstance(block, Paragraph)
+    assert block.lead == "The same"
+    return block.text
 
 
 def test_a_missing_repeat_leaves_no_mean_and_is_named(make_store: MakeStore) -> None:

@@ -19,11 +19,13 @@ from ablations.spec.fingerprint import canonical_json, digest
 from ablations.vocabulary import TAG_FINGERPRINT, TAG_KIND, TAG_SEED, experiment_name
 from reports import make_report
 from reports.archive.bundle import make_bundle, open_bundle
-from reports.bundles.checking import verify_bundle, verify_file
+from reports.bundles.checking import _stem_and_formats, verify_bundle, verify_file
 from reports.bundles.packing import Packed, _revealing, pack_report
-from reports.bundles.remaking import remake_report
+from reports.bundles.remaking import remade_document, remake_report
 from reports.collect.runs import collect
+from reports.content.blocks import Number, Text
 from reports.content.maker import Maker
+from reports.tables.export.choice import TableChoice, choose
 from reports.verify import Verification
 from tests.ablations.datasets.test_registry import make_folder
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
@@ -96,6 +98,22 @@ def test_a_page_of_html_may_spell_the_manifest_of_the_pdf_otherwise(plan: Plan, 
     assert b"\\u003c" in bundle.read(HTML)
     assert b"\\u003c" not in bundle.read(MANIFEST)
     assert verify_bundle(path, MAKER).differences == ()
+
+
+def test_a_bundle_may_hold_the_numbers_as_files(plan: Plan, tracked: Store, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.zip"
+    path.write_bytes(pack_report(plan, tracked.uri, ("html", "csv", "json"), MAKER, ()).content)
+    stem = Path(HTML).stem
+    expected = {f"report/{stem}.csv", f"report/{stem}.json", f"report/tables/{stem}-repeats.csv"}
+    assert expected <= set(open_bundle(path).names)
+    assert verify_bundle(path, MAKER).differences == ()
+
+
+def test_a_table_for_a_paper_is_made_of_a_bundle(bundle: Path) -> None:
+    document, plan = remade_document(bundle)
+    choice = TableChoice("temperature", columns=("top-1 (%)",), rows=("static",))
+    (row,) = choose(document, plan.studies, choice).rows
+    assert row == (Text("static"), Number(82.0, 2, pytest.approx(2.6457513)))
 
 
 def test_two_bundles_of_the_same_runs_are_the_same_bytes(packed: Packed, tracked: Store, plan: Plan) -> None:
@@ -233,6 +251,17 @@ def test_files_that_are_missing_or_are_more_than_the_report_has(bundle: Path) ->
     assert any(line.endswith("is missing, which its runs make") for line in lines)
     assert "report/more.csv is not the file that its runs make" in lines
     assert len(lines) == 2
+
+
+def test_the_formats_of_a_report_are_told_from_the_files_beside_it() -> None:
+    beside = ["report/x-runs.csv", "report/tables/x-claims.csv", "report/figures/x-a.pdf"]
+    assert _stem_and_formats(["report/x.html", *beside]) == ("x", ["html"])
+    assert _stem_and_formats(["report/x.csv", "report/x.html", "report/x.json", *beside]) == (
+        "x",
+        ["html", "csv", "json"],
+    )
+    with pytest.raises(ReportError, match="does not hold one report"):
+        _stem_and_formats(["report/x.html", "report/y.pdf"])
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from pypdf import PdfReader
+from markupsafe import Markup
+from pypdf import PdfReader, PdfWriter
 
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
@@ -19,9 +21,12 @@ from reports.content.blocks import Document, Paragraph, Table
 from reports.content.formatting import set_rows
 from reports.document.prose import scale_words
 from reports.figures.drawing import draw
-from reports.render.latex import latex_text
+from reports.render import html
+from reports.render.latex.document import latex_text, render_latex
+from reports.render.latex.tables import PACKAGES
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
+from tests.reports.browser import chromium
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
@@ -153,3 +158,68 @@ def test_every_study_that_is_cut_down_says_so(whole: Plan, told: Document) -> No
         is_cut = len(study.variants) < len(study.whole.variants) or not has_more_seeds
         assert ("Cut down" in leads) == (study.whole is not study and is_cut)
     assert any(study.whole is not study for study in whole.studies)
+
+
+def test_every_table_fits_a_window_and_a_telephone_scrolls_tables_alone(
+    told: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Drawings take seconds, and their width is that of the prose.
+    monkeypatch.setitem(html._environment().globals, "inline_svg", lambda figure, prefix: Markup(STAND_IN))
+    page_file = html.render_html(told, tmp_path, "report")
+    too_wide = """boxes => boxes.filter(box => box.scrollWidth > box.clientWidth)
+        .map(box => box.closest("figure").querySelector("strong").innerText)"""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(page_file.as_uri())
+        boxes = page.locator("figure.table .scroll")
+        assert boxes.count() == len(_tables(told))
+        for width in (1280, 1440, 1680):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert boxes.evaluate_all(too_wide) == []
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        # Some are wider than a telephone: else the line above says nothing of tables.
+        assert boxes.evaluate_all(too_wide) != []
+
+
+def _blank_pdf() -> bytes:
+    writer, buffer = PdfWriter(), io.BytesIO()
+    writer.add_blank_page(453, 150)
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def _typeset(folder: Path, name: str) -> str:
+    """Runs TeX on a document, which must succeed, and returns what it says."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+def _has_tex() -> bool:
+    """Returns whether TeX is here with the packages that a report needs."""
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return False
+    packages = [f"{name}.sty" for name in (*PACKAGES.split(","), "caption", "newunicodechar", "lmodern")]
+    found = subprocess.run(["kpsewhich", *packages], capture_output=True, text=True)
+    return len(found.stdout.split()) == len(packages)
+
+
+@pytest.mark.skipif(not _has_tex(), reason="needs TeX: apt-get install texlive-latex-extra lmodern")
+def test_latex_sets_every_study_without_an_overfull_box(
+    told: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.render.files.draw", lambda figure, image_format: _blank_pdf())
+    path = render_latex(told, tmp_path, "report")
+    # Tables over several pages know the width of their columns the second time.
+    _typeset(tmp_path, path.name)
+    output = _typeset(tmp_path, path.name)
+    assert [line for line in output.splitlines() if line.startswith(("Overfull", "LaTeX Warning: Float too"))] == []
+    # A paper with two lines for each table, as docs/report-formats.md has them.
+    lines = [r"\documentclass{article}", rf"\usepackage{{{PACKAGES}}}", r"\begin{document}"]
+    files = sorted((tmp_path / "tables").glob("*.tex"))
+    assert len(files) == len(_tables(told))
+    lines += [rf"\input{{tables/{file.stem}}} \clearpage" for file in files]
+    (tmp_path / "paper.tex").write_text("\n".join([*lines, r"\end{document}"]))
+    assert "Output written" in _typeset(tmp_path, "paper.tex")

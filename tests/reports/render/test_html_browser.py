@@ -124,6 +124,46 @@ def test_a_telephone_scrolls_tables_and_not_the_page(browser: Any, file: Path) -
     found.close()
 
 
+def _heading_top(page: Any, link: Any) -> float:
+    return float(page.locator(f"[id='{link.get_attribute('href').removeprefix('#')}']").bounding_box()["y"])
+
+
+def test_the_contents_stand_beside_a_wide_page_and_say_where_the_reader_is(browser: Any, file: Path) -> None:
+    found = browser.new_page(viewport={"width": 1680, "height": 900})
+    found.goto(file.as_uri())
+    links = found.locator("nav a")
+    contents, report = found.locator("nav").bounding_box(), found.locator("main").bounding_box()
+    assert contents["x"] + contents["width"] <= report["x"]
+    last = links.filter(has_text="Configuration")
+    last.click()
+    found.wait_for_function("document.querySelector('nav [aria-current]').innerText === 'Configuration'")
+    # They stay in sight however far the page was scrolled.
+    assert found.evaluate("scrollY") > 900
+    assert last.is_visible()
+    assert 0 <= last.bounding_box()["y"] < 900
+    assert 0 <= _heading_top(found, last) < 300
+    found.close()
+
+
+def test_the_contents_unfold_on_a_telephone_and_give_way_to_what_is_chosen(browser: Any, file: Path) -> None:
+    found = browser.new_page(viewport={"width": 390, "height": 844})
+    found.goto(file.as_uri())
+    link = found.locator("nav a").filter(has_text="Softmax temperature")
+    assert not link.is_visible()
+    found.locator("nav summary").click()
+    assert link.is_visible()
+    link.click()
+    assert not link.is_visible()
+    bar = found.locator("nav").bounding_box()
+    # The heading is not under the bar.
+    assert bar["y"] == 0
+    assert bar["height"] <= _heading_top(found, link) < 300
+    found.locator("nav summary").click()
+    found.keyboard.press("Escape")
+    assert not link.is_visible()
+    found.close()
+
+
 def test_tables_fit_a_window_of_common_width(browser: Any, file: Path) -> None:
     wide = browser.new_page(viewport={"width": 1200, "height": 800})
     wide.goto(file.as_uri())

@@ -1,4 +1,7 @@
-"""LaTeX: escaping read back by an independent reader, and the shape of the file. There is no TeX here to run it."""
+"""LaTeX: escaping read back by an independent reader, and the shape of the files.
+
+`tests/reports/document/test_every_study.py` runs TeX on the report of every study.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from hypothesis import strategies as st
 
 from reports.content.blocks import Document
 from reports.content.formatting import printable
-from reports.render.latex import render_latex
-from reports.render.latex_characters import escape, preamble
+from reports.render.latex.characters import escape, preamble
+from reports.render.latex.document import render_latex
 from tests.reports.made_up import HOSTILE, hostile_document
 
 NASTY = st.text(st.sampled_from(list("\\{}$&#%_^~<>|\"`'-,?! aτ×→✓²−±–“”é😀")), max_size=30) | st.text(max_size=30)
@@ -55,6 +58,8 @@ MEANING = {
     "surd": "√",
     "nearrow": "↗",
     "circ": "○",
+    # A line may end there, and nothing is seen of it.
+    "allowbreak": "",
 }
 TOKEN = re.compile(
     r"\\ensuremath\{(?P<math>[^}]*)\}|\\textsuperscript\{(?P<power>[23])\}|\\(?P<word>[A-Za-z]+)\{\}"
@@ -119,18 +124,45 @@ def test_report(document: Document, out: Path) -> None:
     _check_structure(text)
     assert r"static & 82.00 \ensuremath{\pm} 2.65 & 3 & \ensuremath{-}2.00 [\ensuremath{-}4.48, +0.48]" in text
     assert r"69.4\rlap{\textsuperscript{B}}" in text
-    assert text.count(r"\toprule") == text.count(r"\bottomrule")
+    short, long = text.count(r"\begin{tabular}"), len(re.findall(r"\\begin\{(?:longtable|xltabular)\}", text))
+    assert min(short, long) > 0
+    # A long table has its heading on the first page and on the further ones.
+    assert (text.count(r"\toprule"), text.count(r"\bottomrule")) == (short + 2 * long, short + long)
     for link in re.findall(r"\\includegraphics\[[^]]*\]\{([^}]+)\}", text):
         assert (out / link).read_bytes().startswith(b"%PDF")
 
 
 def test_rows_have_a_cell_per_column(document: Document, out: Path) -> None:
     text = render_latex(document, out, "report").read_text("utf-8")
-    for letters, body in re.findall(r"\\begin\{(?:tabular|longtable)\}\{@\{\}(.*?)@\{\}\}(.*?)\\end\{", text, re.S):
-        columns = len(re.sub(r"p\{[^}]*\}", "p", letters))
+    tables = r"\\begin\{(?:tabular|longtable|xltabular)\}(?:\{\\linewidth\})?\{@\{\}(.*?)@\{\}\}\n(.*?)\\end\{"
+    for letters, body in re.findall(tables, text, re.S):
+        wrapped = r"p\{[^}]*\}|>\{[^X]*\}X"
+        columns = len(re.sub(wrapped, "p", letters))
         rows = [line for line in body.splitlines() if line.startswith(("{}", r"\addlinespace {}"))]
         assert rows
         assert all(len(re.findall(r"(?<!\\)&", row)) == columns - 1 for row in rows)
+
+
+def test_a_line_may_end_within_a_dotted_name_and_a_digest_but_not_within_a_number() -> None:
+    assert escape("train.temperature.start") == r"train.\allowbreak{}temperature.\allowbreak{}start"
+    assert escape("tau_30/max") == r"tau\_\allowbreak{}30/\allowbreak{}max"
+    assert escape("0.35 e.g. 1.5") == "0.35 e.\\allowbreak{}g. 1.5"
+    pieces = escape("0123456789abcdef" * 4).split(r"\allowbreak{}")
+    assert [len(piece) for piece in pieces] == [8] * 8
+
+
+def test_each_table_is_a_file_for_a_paper(document: Document, out: Path) -> None:
+    render_latex(document, out, "report")
+    names = {path.stem.removeprefix("report-") for path in (out / "tables").glob("*.tex")}
+    assert {"aggregation", "temperature", "configuration-aggregation", "settings"} <= names
+    text = (out / "tables" / "report-temperature.tex").read_text("utf-8")
+    _check_structure(text)
+    assert r"\label{tab:temperature}" in text
+    assert r"static & 82.00 \ensuremath{\pm} 2.65" in text
+    # A colour of the paper wins, and one that the table has no use for is not defined.
+    for colour in set(re.findall(r"\\textcolor\{(\w+)\}", text)):
+        assert rf"\providecolor{{{colour}}}" in text
+    assert text.count(r"\providecolor") == len(set(re.findall(r"\\textcolor\{(\w+)\}", text)))
 
 
 def test_hostile_names_are_literal(out: Path) -> None:
@@ -141,3 +173,8 @@ def test_hostile_names_are_literal(out: Path) -> None:
     assert text.count(escape(HOSTILE)) >= 30
     assert "<script" not in text
     assert r"\newunicodechar{😀}" in text
+    # A file for a paper has no preamble, in which a character could be defined.
+    fragment = sorted((out / "tables").glob("*.tex"))[0].read_text("utf-8")
+    assert "newunicodechar" not in fragment
+    assert r"\texttt{[U+1F600]}" in fragment
+    assert "😀" not in fragment

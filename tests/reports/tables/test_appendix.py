@@ -143,8 +143,8 @@ def test_many_runs_are_listed_in_a_file_instead_of_a_table(
     assert isinstance(many, Paragraph)
     assert f"{len(results.runs):,} runs" in many.text
     files = make_report(plan, "", ("html",), out, results=results)
-    assert files["csv"] == out / "aggregation--temperature-smoke-3seeds-runs.csv"
-    rows = list(csv.DictReader(files["csv"].read_text("utf-8").splitlines()))
+    assert files["runs"] == out / "aggregation--temperature-smoke-3seeds-runs.csv"
+    rows = list(csv.DictReader(files["runs"].read_text("utf-8").splitlines()))
     assert [row["run_id"] for row in rows] == list(results.runs["run_id"])
     assert rows[0]["serves"] == "aggregation: tau_30: attention; temperature: tau_30"
     assert 'id="runs.csv"' in files["html"].read_text()

@@ -16,7 +16,7 @@ from reports.analysis.claims import MEANINGS, WEAKEST_FIRST
 from reports.collect.results import Results
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.content.formatting import set_rows
-from reports.render.latex import latex_text
+from reports.render.latex.document import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from reports.tables.claims import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts
@@ -200,7 +200,7 @@ def test_every_contrast_is_in_the_appendix(told: Document) -> None:
 def test_every_renderer_tells_the_verdicts(told: Document, out: Path) -> None:
     figures = {figure.name: out / f"{figure.name}.svg" for figure in told.figures}
     latex, markdown = latex_text(told, figures), markdown_text(told, figures)
-    assert r"\textcolor{bad}{\ensuremath{\times} contradicted}" in latex
+    assert r"\textcolor{bad}{\ensuremath{\times}~contradicted}" in latex
     assert r"\definecolor{bad}" in latex
     assert "| × contradicted |" in markdown
     out.mkdir()

@@ -6,6 +6,8 @@ not dropped. Redefine `\\missingglyph` and load a font that has it to do better.
 
 from __future__ import annotations
 
+import re
+
 from reports.content.formatting import printable
 
 _ASCII = {
@@ -68,6 +70,16 @@ _WORDS = {
 _MAP = {**_ASCII, **_WORDS, **{char: rf"\ensuremath{{{command}}}" for char, command in _MATH.items()}}
 _LIGATURES = "-,'"
 """Characters of which two in a row become another one."""
+_BREAK = r"\allowbreak{}"
+"""Stands where a line may end within a word that LaTeX does not hyphenate."""
+_WITHIN_NAMES = re.compile(r"(?<=[^\W\d_])\.(?=[^\W\d_])|(?<=\w)/(?=\w)|_(?=\w)")
+"""The dots of dotted names (not of decimal numbers), and the slashes and low lines of others."""
+_DIGEST = re.compile(r"\b[0-9a-f]{24,}\b")
+_DIGITS = 8
+"""Digits of a digest after which a line may end."""
+
+COLOURS = {"good": "00664F", "fair": "0060A0", "poor": "1A1A1A", "bad": "B34700", "quiet": "5A5A5A"}
+"""The colours of tones (`reports.content.blocks.Tone`)."""
 
 _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage{iftex}
@@ -80,17 +92,14 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \fi
 \usepackage{textcomp,amssymb,newunicodechar}
 \usepackage[margin=2.1cm]{geometry}
-\usepackage{booktabs,longtable,adjustbox,graphicx,xcolor}
+\usepackage{booktabs,xltabular,adjustbox,graphicx,xcolor}
 \usepackage[font=small,labelfont=bf,justification=raggedright,singlelinecheck=false]{caption}
 \captionsetup[table]{position=above}
 \pagestyle{myheadings}
-\newcommand{\missingglyph}[1]{\texttt{[U+#1]}}
-\definecolor{good}{HTML}{00664F}
-\definecolor{fair}{HTML}{0060A0}
-\definecolor{poor}{HTML}{1A1A1A}
-\definecolor{bad}{HTML}{B34700}
-\definecolor{quiet}{HTML}{5A5A5A}
+% A line may be set wider before a word is left hanging over its end.
+\setlength{\emergencystretch}{3em}
 """
+_MISSING_GLYPH = r"\providecommand{\missingglyph}[1]{\texttt{[U+#1]}}"
 
 
 def escape(text: str) -> str:
@@ -102,23 +111,40 @@ def literal(text: str) -> str:
     """Return printable text so that LaTeX shows it literally, the white space at its ends included."""
     pieces: list[str] = []
     previous = ""
-    for char in text:
+    breaks = _breaks(text)
+    for index, char in enumerate(text):
         if char == previous and char in _LIGATURES:
             # An empty group keeps the two characters apart.
             pieces.append("{}")
         pieces.append(_MAP.get(char, char))
+        if index in breaks:
+            pieces.append(_BREAK)
         previous = char
     return "".join(pieces)
 
 
+def _breaks(text: str) -> set[int]:
+    """Return the indices of the characters behind which a line may end within a word."""
+    breaks = {match.start() for match in _WITHIN_NAMES.finditer(text)}
+    for match in _DIGEST.finditer(text):
+        breaks.update(range(match.start() + _DIGITS - 1, match.end() - 1, _DIGITS))
+    return breaks
+
+
 def preamble(text: str) -> str:
     """Return the preamble for the document `text`, with a definition for each character that LaTeX does not know."""
-    definitions = _PREAMBLE
+    lines = [rf"\definecolor{{{name}}}{{HTML}}{{{code}}}" for name, code in COLOURS.items()]
     # Sorted, so that equal documents give equal bytes.
-    for char in sorted(set(text)):
-        if not _is_known(char):
-            definitions += rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" + "\n"
-    return definitions
+    unknown = [char for char in sorted(set(text)) if not _is_known(char)]
+    if unknown:
+        lines.append(_MISSING_GLYPH)
+        lines += [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
+    return _PREAMBLE + "".join(f"{line}\n" for line in lines)
+
+
+def spelled_out(text: str) -> str:
+    """Return LaTeX with each character that it does not know as its code, for a file without a preamble of its own."""
+    return "".join(char if _is_known(char) else rf"\texttt{{[U+{ord(char):X}]}}" for char in text)
 
 
 def _is_known(char: str) -> bool:
