@@ -57,9 +57,16 @@ def _load_pyfunc(path: str, model_config: Mapping[str, int]) -> TrackedNetwork:
         DyconvError: If the network needs a plug-in that is not imported.
     """
     fingerprint, spec = recorded_spec(Path(path))
-    # The counts of images have no part in a network; they are here to make the facts complete.
     facts = DatasetFacts(
-        name=spec.data.name, title=spec.data.name, **model_config, train_images=1, validation_images=1, test_images=1
+        name=spec.data.name,
+        title=spec.data.name,
+        num_classes=model_config["num_classes"],
+        channels=model_config["channels"],
+        image_size=model_config["image_size"],
+        # The counts of images have no part in a network; they are here to make the facts complete.
+        train_images=1,
+        validation_images=1,
+        test_images=1,
     )
     network = build_trained_network(spec, facts)
     network.load_state_dict(load_tensors(Path(path) / WEIGHTS_FILE, node=fingerprint, must_be_sealed=False))

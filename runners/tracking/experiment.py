@@ -248,14 +248,13 @@ def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
 
 
 def _shown_late(metric: tuple[str, float]) -> tuple[bool, str]:
-    """Return a key that moves metrics of single classes and layers behind the others, whose order stays.
+    """Return a key that moves metrics of the machine, of classes and of layers behind the others, whose order stays.
 
     The page of a run lists its metrics in the order in which they first came to the store.
     """
     name = names.tracked_metric(metric[0])
-    if name == metric[0]:
-        return (False, "")
-    return (True, name)
+    is_late = name != metric[0] or name.startswith(names.SYSTEM_PREFIX)
+    return (is_late, name if is_late else "")
 
 
 def _chunks(entries: Sequence[Any]) -> list[list[Any]]:
