@@ -104,6 +104,11 @@ ATTEMPTS = "attempts"
 """Number of attempts at a node, beside `ATTEMPT_SECONDS`."""
 ENTROPY_PREFIX = "attention/entropy."
 """Entropy of a layer's attention in nats divided by log K: 0 is one-hot, 1 is uniform."""
+TRACKED_ENTROPY_PREFIX, TRACKED_CLASS_PREFIX = "weight_entropy.", "top1_class."
+"""Entropies and accuracies by class in the tracking store, whose UI sorts charts by name: what has no slash comes last
+there, and these come after `temperature`."""
+SYSTEM_PREFIX = "system/"
+"""Load of the machine by epoch. MLflow's UI shows metrics of this prefix on a page of their own."""
 
 ATTENTION_GAP = "test/attention_gap"
 """Mean entropy of the attention (0 to 1) in the shallow half of the dynamic layers minus that in the deep half."""
@@ -170,6 +175,11 @@ HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTIO
 _SAFE = re.compile(r"(?!(.*-)?[0-9a-f]{8}$)[A-Za-z0-9_\-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-]+")
 _SLUG_LENGTH = 48
+# Whole parts of a layer's name alone: `layer1` is a name, the `1` in `features.1` is a place in a sequence.
+_ONE_DIGIT = re.compile(r"(?<![^.])\d(?![^.])")
+_PADDED = re.compile(r"(?<![^.])0(\d)(?![^.])")
+_CLASS_METRIC = re.compile(r"(?P<split>\w+)/top1\.class\.(?P<index>\d+)")
+_TRACKED_CLASS = re.compile(rf"{re.escape(TRACKED_CLASS_PREFIX)}(?P<split>\w+)\.(?P<index>\d{{3,}})")
 
 
 def slug(name: str) -> str:
@@ -201,6 +211,32 @@ def study_tag(study: str) -> str:
 def entropy_metric(layer: str) -> str:
     """Return the metric name for the attention entropy of the layer called `layer`."""
     return ENTROPY_PREFIX + layer
+
+
+def tracked_metric(name: str) -> str:
+    """Return the name of a metric in the tracking store: those of single layers and classes come last, in their order.
+
+    MLflow's UI sorts by characters, `10` before `2`, so that numbers of layers get two digits there and classes three.
+    """
+    if name.startswith(ENTROPY_PREFIX):
+        return TRACKED_ENTROPY_PREFIX + _ONE_DIGIT.sub(r"0\g<0>", name.removeprefix(ENTROPY_PREFIX))
+    match = _CLASS_METRIC.fullmatch(name)
+    if match is not None:
+        return f"{TRACKED_CLASS_PREFIX}{match['split']}.{int(match['index']):03d}"
+    return name
+
+
+def measured_metric(name: str) -> str:
+    """Return the name under which a metric of the tracking store was measured, the opposite of `tracked_metric`.
+
+    Stores of earlier versions have that name itself, which is returned as it is.
+    """
+    if name.startswith(TRACKED_ENTROPY_PREFIX):
+        return ENTROPY_PREFIX + _PADDED.sub(r"\1", name.removeprefix(TRACKED_ENTROPY_PREFIX))
+    match = _TRACKED_CLASS.fullmatch(name)
+    if match is not None:
+        return class_metric(match["split"], int(match["index"]))
+    return name
 
 
 def class_metric(split: str, class_index: int) -> str:

@@ -45,7 +45,8 @@ class TrackedRun:
         superseded_by: The run that replaced it on request, `None` if none did.
         slot: Its number among the trials of its tuning or search, `None` for all else; `outcome` is how it ended there.
         data: Names and digests of its data, in words.
-        metrics: The last value of each metric as the store has it, which keeps an infinity as the largest float.
+        metrics: The last value of each metric, by the name under which it was measured. The store keeps an infinity as
+            the largest float.
     """
 
     run_id: str
@@ -91,7 +92,7 @@ class TrackedRun:
             # A run that goes on, or was killed, has no end.
             ended=int(info.end_time or info.start_time or 0),
             data=", ".join(data),
-            metrics=run.data.metrics,
+            metrics=_measured(run.data.metrics),
             params=run.data.params,
             tags=tags,
         )
@@ -138,6 +139,19 @@ class TrackedRun:
     def value(self, metric: str) -> float:
         """Return the last value of a metric; NaN if it was infinite or not tracked."""
         return finite(self.metrics.get(metric, math.nan))
+
+
+def _measured(tracked: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of a store by the names under which they were measured.
+
+    A run that an earlier version began has a metric under both names, of which the store's present one is the later.
+    """
+    metrics: dict[str, float] = {}
+    for name, value in tracked.items():
+        is_replaced = names.tracked_metric(name) != name and names.tracked_metric(name) in tracked
+        if not is_replaced:
+            metrics[names.measured_metric(name)] = value
+    return metrics
 
 
 def finite(value: float) -> float:

@@ -27,7 +27,7 @@ from runners.sync.backfill import Synced, known_studies, sync_states
 from runners.tracking import prepare_store
 from runners.tracking.local_store import copy_for_reading, is_read_only
 from runners.tracking.serving import serve
-from runners.tracking.views import trainings_pages
+from runners.tracking.views import experiment_pages
 from runners.upkeep.damages import damages_of
 from runners.upkeep.garbage import REASONS, GarbageSearch, find_garbage, needed_nodes, remove
 
@@ -187,6 +187,8 @@ def ui(selection: Selection, *, port: int) -> None:
 
 
 def _print_pages(uri: str, server: str) -> None:
-    for experiment, address in trainings_pages(uri, server):
-        # An address that is broken into lines cannot be clicked on.
-        console().print(f"Trainings of {experiment}:\n  {address}", markup=False, soft_wrap=True)
+    for pages in experiment_pages(uri, server):
+        lines = (pages.experiment, f"  trainings  {pages.trainings}", f"  studies    {pages.studies}")
+        for line in lines:
+            # An address that is broken into lines cannot be clicked on.
+            console().print(line, markup=False, soft_wrap=True)

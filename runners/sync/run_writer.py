@@ -6,11 +6,9 @@ repeated from the start after a failure.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from ablations.errors import TrackingError
 from ablations.planning.nodes import Node
@@ -30,9 +28,6 @@ SHORT_SECONDS = 3.0
 _CONTEST_SECONDS = 0.3
 # Between two looks at a node that another machine runs.
 _ELSEWHERE_SECONDS = 5.0
-# A shorter training is over before its system metrics say anything.
-_LONG_RUN_SECONDS = 300.0
-_log = logging.getLogger(__name__)
 
 
 class Goal(Enum):
@@ -70,8 +65,7 @@ class TrackedNode:
         due: The time of the next step.
         delay: The pause after the last failure.
         synced_size: The size of the events file that was brought over.
-        first_look: The time of the first look at the running node.
-        monitor: System metrics of a long run.
+        first_look: The time of the first look at a short node.
     """
 
     node: Node
@@ -88,7 +82,6 @@ class TrackedNode:
     lock: NodeLock = field(init=False)
     synced_size: int = -1
     first_look: float | None = None
-    monitor: Any = None
 
     def __post_init__(self) -> None:
         self.lock = NodeLock(self.state)
@@ -128,7 +121,7 @@ class RunWriter:
         if tracked.run_state is not RunState.OPEN:
             self._open_run(tracked)
         if tracked.goal is Goal.FOLLOWED:
-            self._follow(tracked, clock_time)
+            self._follow(tracked)
             return FOLLOW_SECONDS
         self._end_run(tracked)
         self.release(tracked)
@@ -201,18 +194,13 @@ class RunWriter:
             lock.release()
         return True
 
-    def _follow(self, tracked: TrackedNode, clock_time: float) -> None:
+    def _follow(self, tracked: TrackedNode) -> None:
         events = tracked.state.events_file
         # The size of the file tells new lines without reading it.
         size = events.stat().st_size if events.exists() else 0
         if size != tracked.synced_size:
             self.tracker.sync(tracked.state)
             tracked.synced_size = size
-        if tracked.first_look is None:
-            tracked.first_look = clock_time
-        is_long = tracked.node.is_training and clock_time - tracked.first_look > _LONG_RUN_SECONDS
-        if is_long and tracked.monitor is None:
-            tracked.monitor = self.tracker.monitor(tracked.state)
 
     def send_heartbeat(self, tracked: TrackedNode) -> None:
         """Show other machines that this one runs a node. To be called every few seconds, also by another thread."""
@@ -226,14 +214,7 @@ class RunWriter:
             self.reservations.withdraw(tracked.state)
 
     def release(self, tracked: TrackedNode) -> None:
-        """Release the lock and the monitor of a node, whether its goal is reached or not."""
-        if tracked.monitor is not None:
-            try:
-                tracked.monitor.finish()
-            # System metrics are an extra from a thread of MLflow's: no trouble with them may cost the run its end.
-            except Exception:
-                _log.debug("system metrics failed", exc_info=True)
-            tracked.monitor = None
+        """Release the lock of a node, whether its goal is reached or not."""
         tracked.lock.release()
 
 

@@ -206,7 +206,7 @@ class TrackingWorker:
         before = self._nodes.get(tracked.state.fingerprint)
         if before is not None:
             # A second lock on the folder could not be had.
-            tracked.lock, tracked.monitor = before.lock, before.monitor
+            tracked.lock = before.lock
         self._nodes[tracked.state.fingerprint] = tracked
 
     def _drop(self, state: NodeState) -> None:

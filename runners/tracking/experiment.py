@@ -232,7 +232,9 @@ def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
 
     batch: list[Any] = []
     for event in events:
-        metrics = [Metric(key, value, event["time"], event["step"]) for key, value in event["metrics"].items()]
+        metrics = []
+        for name, value in sorted(event["metrics"].items(), key=_shown_late):
+            metrics.append(Metric(names.tracked_metric(name), value, event["time"], event["step"]))
         if batch and len(batch) + len(metrics) > _METRICS_PER_CALL:
             yield batch
             batch = []
@@ -243,6 +245,16 @@ def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
             batch = batch[_METRICS_PER_CALL:]
     if batch:
         yield batch
+
+
+def _shown_late(metric: tuple[str, float]) -> tuple[bool, str]:
+    """Return a key that moves metrics of the machine, of classes and of layers behind the others, whose order stays.
+
+    The page of a run lists its metrics in the order in which they first came to the store.
+    """
+    name = names.tracked_metric(metric[0])
+    is_late = name != metric[0] or name.startswith(names.SYSTEM_PREFIX)
+    return (is_late, name if is_late else "")
 
 
 def _chunks(entries: Sequence[Any]) -> list[list[Any]]:

@@ -1,5 +1,7 @@
 """This module makes a finished node's artifacts, and takes them over on a machine that has not measured the node.
 
+Beside the weights of a training lies a description by which `mlflow.pyfunc.load_model` makes the network of them.
+
 Files taken over are compared with the digests in the run's tags and with the requested fingerprint; nothing in them can
 execute.
 """
@@ -13,16 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NotRequired
 
+from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from ablations import vocabulary as names
-from ablations.errors import TrackingError
+from ablations.datasets.facts import DatasetFacts
+from ablations.errors import AblationError, TrackingError
 from ablations.planning.nodes import Node
+from ablations.spec.trial import TrialSpec
 from runners.state.files import write_atomically, write_json_once
 from runners.state.nodes import NodeState
 from runners.state.schemas import Damage, Event, FileKind, NodeFile, ProposalFile, ResultFile
 from runners.tracking.experiment import KnownRun
 
+MODEL_FILE = "MLmodel"
+"""MLflow's name of the description of a model, in the folder of the model's files."""
+_LOADER = "runners.api.tracked_network"
+"""The module that `mlflow.pyfunc` imports to load the network; a name, as its torch is not needed here."""
 _KEPT = (names.ATTENTION_FILE, names.CORRECTNESS_FILE)
 _CHUNK = 1 << 20
 
@@ -56,6 +65,59 @@ def files_of(state: NodeState) -> list[Path]:
     """Return the other files of a finished node that are kept as artifacts."""
     paths = (state.weights_file, *(state.folder / name for name in _KEPT))
     return [path for path in paths if path.exists()]
+
+
+def model_text(state: NodeState, run_id: str) -> str | None:
+    """Return the description by which MLflow loads the network of a finished training; `None` without a training.
+
+    It names a module of this project and holds plain values alone: loading it executes nothing from the store.
+    """
+    if state.kind != "trial" or not state.weights_file.exists():
+        return None
+    try:
+        facts = state.node().spec.data.facts
+    except AblationError:
+        # Data of the user's own are gone, or plug-ins are not loaded; the weights can be loaded without MLflow.
+        return None
+    from mlflow import pyfunc
+    from mlflow.models import Model
+
+    model = Model(run_id=run_id, signature=_signature(facts), model_uuid=run_id)
+    sizes = {"channels": facts.channels, "image_size": facts.image_size, "num_classes": facts.num_classes}
+    pyfunc.add_to_model(model, loader_module=_LOADER, model_config=sizes)
+    return str(model.to_yaml())
+
+
+def _signature(facts: DatasetFacts) -> Any:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    images = TensorSpec(np.dtype("float32"), (-1, facts.channels, facts.image_size, facts.image_size))
+    logits = TensorSpec(np.dtype("float32"), (-1, facts.num_classes))
+    return ModelSignature(Schema([images]), Schema([logits]))
+
+
+def recorded_spec(folder: Path) -> tuple[str, TrialSpec]:
+    """Return the fingerprint and the spec of the training whose record lies in a folder of artifacts.
+
+    Raises:
+        TrackingError: If the record cannot be read, or is not that of a training.
+    """
+    path = folder / names.RECORD_FILE
+    record = _RECORD.read(path)
+    node = record.get("node") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or node is None or node["kind"] != "trial":
+        reason = str(record) if isinstance(record, Damage) else f"{path} is not the record of a training"
+        raise TrackingError(f"the network cannot be made: {reason}.")
+    try:
+        return record["fingerprint"], TrialSpec.model_validate(node["spec"])
+    except ValidationError as error:
+        raise TrackingError(f"the network cannot be made: {path} holds no spec: {_first_line(error)}.") from None
+
+
+def _first_line(error: ValidationError) -> str:
+    return str(error).splitlines()[0]
 
 
 def digest_of_text(text: str) -> str:

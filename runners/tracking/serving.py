@@ -39,7 +39,8 @@ def serve(uri: str, port: int) -> int:
         port: Port on 127.0.0.1.
     """
     # -P: the modules beside this file must not stand in for Python's own.
-    command = [sys.executable, "-P", __file__, "--host", "127.0.0.1", "--port", str(port)]
+    # One worker, which has threads for requests: MLflow's four would each import it again for a single reader.
+    command = [sys.executable, "-P", __file__, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # MLflow's queue of jobs, which nothing here uses, would be seven more processes that import MLflow.
     variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     handlers: dict[int, Any] = {number: signal.signal(number, _raise) for number in _SIGNALS}

@@ -5,6 +5,7 @@ The numbers come from `reports`, which this package does not import; the command
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,13 @@ from runners.tracking.experiment import FINISHED
 from runners.tracking.node_tags import spec_params
 from runners.tracking.store import reason
 from runners.tracking.tracker import Tracker
+from runners.tracking.views import runs_view, shared_page, variants_view
+
+_NO_VALUE = "none"
+# What no name of a metric may have: a step in a path, at the beginning, and all but these characters.
+_NOT_IN_METRICS = re.compile(r"^\.|[^\w\-.: ]")
+_LONGEST_METRIC = 250
+"""Characters that a store of MLflow takes in the name of a metric."""
 
 
 def write_study_summary(
@@ -63,18 +71,26 @@ def write_study_summary(
         run = tracker.open_run(f"Study: {study.title}", tags)
         run_id = run.run_id
         tracker.write(run_id, params=params_of_study)
-        links, differing = Links(tracker.experiment_id), _differing(plan, study)
+        links, params = Links(tracker.experiment_id), _params_by_row(study, variants, _differing(plan, study))
         children = []
         for variant in variants:
             note = variant_note(study, links, run_id, variant, names.LONGEST_TAG)
-            params = _variant_params(study, variant, differing)
-            children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
+            child = _write_variant(tracker, study, variant, run_id, params=params[variant.key], note=note)
+            children.append((variant, child))
+        tracker.write(run_id, [_step(_metrics_of_study(variants))])
         for file in files:
             tracker.put_file(run, file, names.REPORT_FOLDER)
         tracker.set_status(run, FINISHED)
         report_files = [f"{names.REPORT_FOLDER}/{file.name}" for file in files]
         note = study_note(
-            study, links, run_id, children, files=report_files, verdicts=verdicts or {}, longest=names.LONGEST_TAG
+            study,
+            links,
+            run_id,
+            children,
+            pages=_pages(tracker, study, params),
+            files=report_files,
+            verdicts=verdicts or {},
+            longest=names.LONGEST_TAG,
         )
         tracker.client.set_tag(run_id, names.TAG_NOTE, note)
         # Last: a failure before leaves two summaries, never none.
@@ -130,11 +146,43 @@ def _write_variant(
         names.TAG_NOTE: note,
         **tracker.common_tags(),
     }
-    # A summary has no course: its metrics are one step.
-    event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
-    run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params, [event])
+    title = f"{study.title}: {variant.title or variant.key}"
+    run_id = tracker.create_run(title, tags, params, [_step(variant.metrics)])
     tracker.client.set_terminated(run_id, status="FINISHED")
     return run_id
+
+
+def _step(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Return the event of a summary's metrics: it has no course, so they are one step."""
+    return {"step": 0, "time": int(time.time() * 1000), "metrics": dict(metrics)}
+
+
+def _metrics_of_study(variants: Sequence[SummaryRow]) -> dict[str, float]:
+    """Return the numbers of all rows as metrics of the study's own run, `test/top1.mean/<row>`: all means, then others.
+
+    MLflow's UI lists them in this order on the page of the run.
+    """
+    numbers = dict.fromkeys(name for variant in variants for name in variant.metrics)
+    metrics: dict[str, float] = {}
+    for name in numbers:
+        for variant in variants:
+            if name in variant.metrics:
+                row = _NOT_IN_METRICS.sub("-", variant.key)
+                metrics[f"{name}/{row}"[:_LONGEST_METRIC]] = variant.metrics[name]
+    return metrics
+
+
+def _pages(tracker: Tracker, study: Study, params: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the addresses of the lists of a study's runs, with the settings in which its rows differ as columns."""
+    settings = dict.fromkeys(name for row in params.values() for name in row)
+    # Their run names say what these are called.
+    dotted = [name for name in settings if name not in ("variant", "network")]
+    variants = variants_view(study.name, study.metric, dotted)
+    runs = runs_view(study.name, study.metric, dotted)
+    return {
+        "list of variants": shared_page(tracker.client, tracker.experiment_id, variants),
+        "trainings and evaluations": shared_page(tracker.client, tracker.experiment_id, runs),
+    }
 
 
 def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
@@ -160,6 +208,24 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
             if name != "seed" and len(values[name]) > 1:
                 differing[key][name] = value
     return differing
+
+
+def _params_by_row(
+    study: Study, variants: Iterable[SummaryRow], differing: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the params of each row by its key. A setting that a row does not have is `none` there.
+
+    Without a value, MLflow's parallel coordinates would draw an axis of numbers as if the row had the largest.
+    """
+    params = {variant.key: _variant_params(study, variant, differing) for variant in variants}
+    settings = dict.fromkeys(name for row in params.values() for name in row)
+    filled: dict[str, dict[str, Any]] = {}
+    for key, row in params.items():
+        filled[key] = {}
+        for name in settings:
+            value = row.get(name)
+            filled[key][name] = _NO_VALUE if value is None else value
+    return filled
 
 
 def _variant_params(study: Study, record: SummaryRow, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from runners.provenance import Commit
 from runners.state.attempts import count_attempts
 from runners.state.files import exclusively
 from runners.state.nodes import NodeState
+from runners.tracking.descriptions import training_note
 from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
 from runners.tracking.groups import group_run
 from runners.tracking.node_tags import (
@@ -32,7 +33,14 @@ from runners.tracking.node_tags import (
     result_tags,
     study_tags,
 )
-from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
+from runners.tracking.result_files import (
+    MODEL_FILE,
+    digest_of_file,
+    digest_of_text,
+    files_of,
+    model_text,
+    record_text,
+)
 from runners.tracking.sync_notes import (
     Source,
     SyncNote,
@@ -43,8 +51,6 @@ from runners.tracking.sync_notes import (
     store_key,
     write_note,
 )
-
-_MONITOR_SECONDS = 30
 
 
 class Tracker(Experiment):
@@ -363,11 +369,16 @@ class Tracker(Experiment):
         if count_attempts(state.folder) > 1:
             # The seconds of the result are those of the last attempt alone.
             final_events.append(_attempts_event(state))
+        model = model_text(state, run.run_id)
+        if model is not None:
+            tags = {**tags, **note_tag(training_note(run.run_id, result["metrics"]))}
         tags = run.differing(tags)
         self._write(state, run, self._fresh(state, run), final_events=final_events, params=params, tags=tags)
         self.put_text(run, record_text(state), names.RECORD_FILE)
         for file in files_of(state):
             self.put_file(run, file)
+        if model is not None:
+            self.put_text(run, model, MODEL_FILE)
         if _generation(state):
             self._supersede(run)
         # After all files: a run that is FINISHED is complete, and other machines rely on that.
@@ -397,18 +408,6 @@ class Tracker(Experiment):
     def source(self) -> Source:
         """The origin that all nodes written here have in common."""
         return Source(self.name, self.preset, self.commit)
-
-    def monitor(self, state: NodeState) -> Any:
-        """Start system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        run = self.unfinished(state)
-        assert run is not None
-        # `Any`, as MLflow annotates neither its arguments nor its methods.
-        start: Any = SystemMetricsMonitor
-        monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
-        monitor.start()
-        return monitor
 
 
 def _ending_tags(state: NodeState) -> dict[str, str]:

@@ -40,6 +40,7 @@ from runners.training.network import (
 )
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
+from runners.workers.load import LoadMeter
 from runners.workers.memory import keep_freed_memory
 from runners.workers.task import Task
 
@@ -170,8 +171,9 @@ def train(
     if world.is_main:
         # Epochs after the checkpoint are trained again and would be in the file twice.
         state.truncate_events(after_step=epochs_done)
-    on_epoch = _epoch_writer(state, node, source, check_owner, after_epoch)
-    trainer.run(Hooks(on_epoch, _progress_writer(state, node, source, check_owner)))
+    load = LoadMeter(device)
+    on_epoch = _epoch_writer(state, node, source, load, check_owner, after_epoch)
+    trainer.run(Hooks(on_epoch, _progress_writer(state, node, source, load, check_owner)))
     if world.is_main:
         check_owner()
         # The first weights stay: a process that loses its lease just here must not replace weights already measured.
@@ -284,12 +286,17 @@ def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task
 
 
 def _epoch_writer(
-    state: NodeState, node: Node, source: BatchSource, check_owner: Callable[[], None], after_epoch: AfterEpoch | None
+    state: NodeState,
+    node: Node,
+    source: BatchSource,
+    load: LoadMeter,
+    check_owner: Callable[[], None],
+    after_epoch: AfterEpoch | None,
 ) -> AfterEpoch:
     def write(epoch: int, metrics: dict[str, float]) -> None:
         # Raises before anything is written if another process has the node.
         check_owner()
-        state.append_event(epoch, metrics)
+        state.append_event(epoch, metrics | load.read())
         state.report_progress(
             epoch=epoch,
             epochs=node.spec.train.epochs,
@@ -306,10 +313,11 @@ def _epoch_writer(
 
 
 def _progress_writer(
-    state: NodeState, node: Node, source: BatchSource, check_owner: Callable[[], None]
+    state: NodeState, node: Node, source: BatchSource, load: LoadMeter, check_owner: Callable[[], None]
 ) -> Callable[[int, int, float, float], None]:
     def write(epoch: int, step: int, loss: float, speed: float) -> None:
         check_owner()
+        load.sample()
         # The last epoch's accuracy, which the new report would otherwise drop from the display.
         val_top1 = state.progress().get("val_top1")
         state.report_progress(

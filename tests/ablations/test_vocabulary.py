@@ -15,8 +15,10 @@ from ablations.vocabulary import (
     class_metric,
     entropy_metric,
     experiment_name,
+    measured_metric,
     slug,
     study_tag,
+    tracked_metric,
 )
 
 NAMES = st.text(max_size=300) | st.text(alphabet="ab./\\-_ ", max_size=8) | st.text(st.characters(), max_size=5)
@@ -63,6 +65,41 @@ def test_keys() -> None:
     assert class_metric("test", 3) == "test/top1.class.3"
     assert experiment_name("quick", "fashion_mnist_mini") == "dyconv-ablations/quick/fashion_mnist_mini"
     assert experiment_name("../..", "a/b").count("/") == 2
+
+
+LAYERS = ("features.1.conv", "features.2.conv.0", "features.10.conv.0.1", "features.10.conv.2", "layer1.0.conv1")
+CLASSES = (0, 2, 10, 100, 999)
+
+
+def test_charts_of_classes_and_layers_come_after_all_others_and_in_their_order() -> None:
+    general = ["train/loss", "val/top1", "test/top1", "temperature", "seconds"]
+    single = [class_metric("test", index) for index in CLASSES] + [entropy_metric(layer) for layer in LAYERS]
+    tracked = [tracked_metric(metric) for metric in (*single, *general)]
+    # As MLflow's UI sorts: sections (what stands before the last slash) by name, the one without a name last.
+    shown = sorted(tracked, key=lambda name: ("/" not in name, name))
+    assert shown[len(general) :] == tracked[: len(single)]
+    assert sorted(shown[: len(general)]) == sorted(general)
+    assert tracked_metric(entropy_metric("features.2.conv.0")) == "weight_entropy.features.02.conv.00"
+    assert tracked_metric(class_metric("test", 3)) == "top1_class.test.003"
+
+
+PARTS = st.integers(0, 300).map(str) | st.sampled_from(["conv", "layer1", "block_07", "a1b", ""])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=6).map(".".join))
+@example("features.0.0.9.10")
+def test_a_metric_of_a_layer_is_read_back_from_the_store_by_its_own_name(layer: str) -> None:
+    metric = entropy_metric(layer)
+    assert measured_metric(tracked_metric(metric)) == metric
+    # Stores of earlier versions have the name itself.
+    assert measured_metric(metric) == metric
+
+
+@given(st.sampled_from(["test", "val"]), st.integers(0, 22_000))
+def test_a_metric_of_a_class_is_read_back_from_the_store_by_its_own_name(split: str, index: int) -> None:
+    metric = class_metric(split, index)
+    assert measured_metric(tracked_metric(metric)) == metric
+    assert measured_metric(metric) == metric
 
 
 def test_metrics_that_are_better_high_are_known() -> None:

@@ -55,7 +55,10 @@ def _metrics(state: NodeState) -> list[tuple[int, dict[str, float]]]:
     result = state.result()
     assert result is not None, state.failure()
     told = [(event["step"], event["metrics"]) for event in state.events()]
-    plain = [(step, {k: v for k, v in metrics.items() if "per_second" not in k}) for step, metrics in told]
+    plain = []
+    for step, metrics in told:
+        # Speed and load are the machine's, not the training's.
+        plain.append((step, {k: v for k, v in metrics.items() if "per_second" not in k and "system/" not in k}))
     return [*plain, (-1, result["metrics"])]
 
 

@@ -1,7 +1,4 @@
-"""MLflow's own UI in headless Chromium, on a real server with a run of preset smoke: the way from a study to all of it.
-
-`MLFLOW_PICTURES=docs` keeps pictures of what is seen.
-"""
+"""MLflow's own UI in headless Chromium, on a real server with a run of preset smoke: from a study to all of it."""
 
 from __future__ import annotations
 
@@ -105,13 +102,6 @@ def unfold(page: Any) -> None:
         more.first.click()
 
 
-def picture(page: Any, name: str) -> None:
-    """Keeps a picture if asked to."""
-    folder = os.environ.get("MLFLOW_PICTURES")
-    if folder:
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 Follow = Callable[..., Any]
 
 
@@ -137,7 +127,6 @@ def test_the_study_shows_its_variants_with_their_means_and_intervals(study: Any)
     assert all(re.search(r"\d+\.\d\d ± \d+\.\d\d", row) for row in rows[1:])
     assert any(re.search(r"[−+]?\d+\.\d\d \[[−+]?\d+\.\d\d, [−+]?\d+\.\d\d\]", row) for row in rows[1:])
     assert study.get_by_text("Does near-uniform attention early in training help").is_visible()
-    picture(study, "mlflow-study")
 
 
 def test_a_variant_leads_to_its_trainings(study: Any, follow: Follow) -> None:
@@ -158,7 +147,6 @@ def test_the_report_is_seen_in_the_artifact_viewer(follow: Follow) -> None:
     heading.wait_for()
     assert heading.inner_text() == "Softmax temperature: an ablation of dynamic convolution"
     assert page.frame_locator("iframe").locator(".picture svg").count() >= 2
-    picture(page, "mlflow-report")
 
 
 def test_trainings_are_listed(follow: Follow) -> None:
@@ -177,5 +165,3 @@ def test_side_by_side_few_named_params_differ(follow: Follow) -> None:
     assert len(params) <= 6
     assert params["variant"] == list(VARIANTS)
     assert all(len(set(values)) > 1 for values in params.values())
-    page.get_by_text("Parameters", exact=True).last.scroll_into_view_if_needed()
-    picture(page, "mlflow-compare")

@@ -116,7 +116,10 @@ class TrackingStore(Store):
 
     def history(self, run: TrackedRun, metric: str) -> Mapping[int, float]:
         """Return the values of a metric by step; of a step that was tracked twice, the last value by time."""
-        points = self._client.get_metric_history(run.run_id, metric)
+        points = []
+        # Its name in the store, and the one that earlier versions gave it there: mostly they are the same.
+        for name in dict.fromkeys((metric, names.tracked_metric(metric))):
+            points += self._client.get_metric_history(run.run_id, name)
         return {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
 
     def artifact(self, run: TrackedRun, path: str) -> str:

@@ -17,7 +17,9 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention
+from ablations.study import Study, Variant
 from ablations.summary_rows import SummaryRow
+from reports.collect.stores.tracking import opened
 from reports.collect.summary_runs import latest_request
 from runners.provenance import Commit
 from runners.state.attempts import Attempt, attempt_file, attempts_folder
@@ -85,7 +87,37 @@ def test_a_trial_run_has_the_layout_of_the_design(tracker: Tracker, bench: Bench
     assert _history(tracker, node.fingerprint, "val/top1") == [(1, 10.0), (2, 20.0)]
     assert run.inputs.dataset_inputs[0].dataset.name == "fashion_mnist_mini"
     artifacts = [a.path for a in tracker.client.list_artifacts(run.info.run_id)]
-    assert artifacts == ["model.safetensors", "record.json"]
+    assert artifacts == ["MLmodel", "model.safetensors", "record.json"]
+
+
+def test_entropies_come_last_and_reports_read_them_back(store: str, tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial()
+    state = bench.states[node.fingerprint]
+    layers = ("features.10.conv.0", "features.2.conv.0")
+    entropies = {names.entropy_metric(layer): 0.5 for layer in layers}
+    state.append_event(1, {"train/loss": 1.0, names.TEMPERATURE: 30.0, **entropies})
+    tracker.begin(node, state, {})
+    tracker.sync(state)
+    tracked = tracker.client.get_run(tracker.run_id(node.fingerprint)).data.metrics
+    assert list(tracked)[-2:] == ["weight_entropy.features.02.conv.00", "weight_entropy.features.10.conv.00"]
+    with opened(store) as reading:
+        (run,) = reading.runs([tracker.name])
+        assert run.metrics == state.events()[0]["metrics"]
+        assert [reading.history(run, names.entropy_metric(layer)) for layer in layers] == [{1: 0.5}, {1: 0.5}]
+
+
+def test_a_run_that_an_earlier_version_began_has_one_course(store: str, tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial()
+    state = bench.states[node.fingerprint]
+    metric = names.entropy_metric("features.2.conv.0")
+    state.append_event(2, {"train/loss": 1.0, metric: 0.25})
+    run_id = tracker.begin(node, state, {})
+    tracker.client.log_metric(run_id, metric, 0.75, timestamp=1, step=1)
+    tracker.sync(state)
+    with opened(store) as reading:
+        (run,) = reading.runs([tracker.name])
+        assert run.metrics == {"train/loss": 1.0, metric: 0.25}
+        assert reading.history(run, metric) == {1: 0.75, 2: 0.25}
 
 
 def test_correctness_is_an_artifact_and_its_digest_a_tag(tracker: Tracker, bench: Bench) -> None:
@@ -226,9 +258,16 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
     assert "it helps: **reproduced**" in summary.data.tags[names.TAG_NOTE]
     assert summary.data.tags[names.TAG_OVERRIDES] == '{"train.epochs":3}'
     assert [a.path for a in tracker.client.list_artifacts(run_id, "report")] == ["report/report.pdf"]
+    assert summary.data.metrics == {"test/top1.mean/tau_30": 1.0}
     params = {run.data.tags[names.TAG_VARIANT_NAME]: run.data.params for run in children}
+    # Without a value for each, MLflow's parallel coordinates would draw what a row does not have as a number.
     assert params == {
-        "static": {"variant": "static", "model.layer": "static"},
+        "static": {
+            "variant": "static",
+            "model.layer": "static",
+            "train.temperature.schedule": "none",
+            "train.temperature.start": "none",
+        },
         "tau_30": {
             "variant": "τ = 30",
             "model.layer": "dynamic",
@@ -236,6 +275,39 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
             "train.temperature.start": "30.0",
         },
     }
+
+
+def test_a_study_shows_the_numbers_of_all_its_rows_as_metrics(tracker: Tracker) -> None:
+    request = Request(get_preset("smoke"))
+    study = get_study("aggregation", request.base())
+    plan = make_plan([study], request)
+    keys = list(dict.fromkeys(cell.key for cell in plan.cells_of("aggregation")))
+    rows = []
+    for number, key in enumerate(keys):
+        numbers = {"test/top1.mean": float(number), "test/top1.ci_low": number - 1.0, "delta.test/top1.mean": -1.0}
+        rows.append(SummaryRow(key, numbers))
+    summary = tracker.client.get_run(write_study_summary(tracker, plan, study, rows, []))
+    metrics = summary.data.metrics
+    # All means stand first, as the page of a run lists them in the order of the store.
+    assert list(metrics)[: len(keys)] == [f"test/top1.mean/{key}" for key in keys]
+    assert metrics["test/top1.mean/annealed: max"] == float(keys.index("annealed: max"))
+    assert len(metrics) == 3 * len(keys) == 30
+    assert all(f"test/top1.ci_low/{key}" in metrics for key in keys)
+    note = summary.data.tags[names.TAG_NOTE]
+    for page in ("variants-aggregation", "runs-aggregation"):
+        assert f"viewStateShareKey={page})" in note
+        assert f"mlflow.sharedViewState.{page}" in tracker.client.get_experiment(tracker.experiment_id).tags
+
+
+def test_rows_whose_names_no_metric_may_have_are_tracked(tracker: Tracker) -> None:
+    request = Request(get_preset("smoke"))
+    changes = {"model.num_kernels": 2}
+    variants = (Variant(name=".."), Variant(name="a/../b <c>", changes=changes))
+    study = Study(name="heat", title="Heat", question="Which?", reference="..", variants=variants)
+    plan = make_plan([study], request)
+    rows = [SummaryRow("..", {"x.mean": 1.0}), SummaryRow("a/../b <c>", {"x.mean": 2.0})]
+    run_id = write_study_summary(tracker, plan, study, rows, [])
+    assert tracker.client.get_run(run_id).data.metrics == {"x.mean/-.": 1.0, "x.mean/a-..-b -c-": 2.0}
 
 
 def test_a_summary_of_some_rows_stands_beside_that_of_the_whole_study(tracker: Tracker) -> None:

@@ -154,7 +154,8 @@ def assert_whole(store: str, folder: Path, story: Story) -> None:
         assert [m.value for m in tracker.client.get_metric_history(run.info.run_id, "seconds")] == [12.5]
         assert len(tracker.client.get_metric_history(run.info.run_id, "test/top1")) == 1
         artifacts = [file.path for file in tracker.client.list_artifacts(run.info.run_id)]
-        assert artifacts == ["model.safetensors", "record.json"]
+        description = ["MLmodel"] if node is story.trial else []
+        assert artifacts == [*description, "model.safetensors", "record.json"]
     history = tracker.client.get_metric_history(tracker.run_id(story.trial.fingerprint), "train/loss")
     assert sorted((m.step, m.value) for m in history) == [(1, 1.0), (2, 1 / 2), (3, 1 / 3), (4, 1 / 4)]
     assert run.data.tags[names.TAG_PARENT] == tracker.run_id(story.trial.fingerprint)

@@ -31,7 +31,10 @@ def _metrics(state: NodeState) -> dict[str, float]:
 
 
 def _without_times(events: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
-    return [(e["step"], {k: v for k, v in e["metrics"].items() if "per_second" not in k}) for e in events]
+    def is_of_machine(metric: str) -> bool:
+        return "per_second" in metric or metric.startswith(names.SYSTEM_PREFIX)
+
+    return [(e["step"], {k: v for k, v in e["metrics"].items() if not is_of_machine(k)}) for e in events]
 
 
 def test_a_trial_leaves_weights_metrics_and_a_result(bench: Bench) -> None:
@@ -43,6 +46,9 @@ def test_a_trial_leaves_weights_metrics_and_a_result(bench: Bench) -> None:
     ].keys()
     entropies = [value for key, value in events[0]["metrics"].items() if key.startswith("attention/entropy.")]
     assert entropies
+    for event in events:
+        assert 0 < event["metrics"]["system/cores"] < 100
+        assert event["metrics"]["system/memory_mb"] > 50
     assert all(0 <= value <= 1 + 1e-6 for value in entropies)
     assert {"test/top1", "test/top5", "test/loss", "test/top1.class.9"} <= _metrics(state).keys()
     assert state.weights_file.exists()
