@@ -25,14 +25,16 @@ from ablations.errors import OutputError
 from reports.content.blocks import Figure, FigureKind
 from reports.content.formatting import printable
 from reports.figures.heat_maps import draw_classes, draw_entropy
-from reports.figures.lines import draw_curves, draw_profile
-from reports.figures.style import BLACK, PALETTE, PANEL, WIDTH, colour_of, distinct, short_name
+from reports.figures.lines import draw_curves, draw_grid, draw_profile
+from reports.figures.style import BLACK, HALF_WIDTH, PALETTE, PANEL, WIDTH, colour_of, distinct, short_name
 from reports.figures.tradeoff import OURS, PUBLISHED, STATIC
 
 ImageFormat = Literal["svg", "png", "pdf"]
 
 _TALLEST = 8.0
-"""Inches: rows that would be taller are set closer."""
+"""Inches: rows that would be taller are set closer, whatever becomes of their names."""
+_ROOM, _CLOSEST = 2.6, 0.15
+"""Inches: rows that would be taller than the first are set closer, down to the second, at which names are legible."""
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "o")
 _WIDE = 3.0
 """Counts that differ by less than this factor have an even axis: a logarithmic one would have hardly a tick."""
@@ -112,7 +114,8 @@ def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
 
 def _paint(figure: Figure) -> Canvas:
     """Paint a figure and lay it out."""
-    canvas = Canvas(layout="constrained")
+    # A drawing sets its own height, and the width only where it needs less.
+    canvas = Canvas(layout="constrained", figsize=(HALF_WIDTH if figure.half else WIDTH, 1))
     FigureCanvasAgg(canvas)
     _PAINTERS[figure.kind](canvas, figure.data, figure.axis)
     engine = canvas.get_layout_engine()
@@ -126,10 +129,15 @@ def _paint(figure: Figure) -> Canvas:
 
 def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     networks, variants = distinct(data["network"]), distinct(data["variant"])
-    height = min(0.24, _TALLEST / len(variants))
+    # Of many rows, each is set closer, so that two figures share a page.
+    height = min(0.24, max(_ROOM / len(variants), _CLOSEST), _TALLEST / len(variants))
+    # Beside a drawing of half the width, long names take two lines.
+    is_wrapped = canvas.get_figwidth() < WIDTH and max(map(len, variants)) > PANEL
+    if is_wrapped:
+        height = 0.28
     # Names of networks stand above the panels; a study without inspected networks has none.
     title_height = 0.2 if networks != [""] else 0
-    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + title_height)
+    canvas.set_figheight(0.75 + height * len(variants) + title_height)
     panels = canvas.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     rows = {variant: row for row, variant in enumerate(variants)}
     for index, (axes, network) in enumerate(zip(panels, networks, strict=True)):
@@ -138,7 +146,11 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     if len(variants) <= _MOST_NAMED:
         # The print shrinks with the rows, so that names do not overlap.
         size = min(8.5, 60 * height)
-        panels[0].set_yticks(range(len(variants)), list(map(short_name, variants)), fontsize=size)
+        names = list(map(short_name, variants))
+        if is_wrapped:
+            names = ["\n".join(textwrap.wrap(name, PANEL)) for name in names]
+            size = 7.0
+        panels[0].set_yticks(range(len(variants)), names, fontsize=size)
     else:
         panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
         panels[0].set_ylabel("row of the table")
@@ -166,7 +178,7 @@ def _draw_claims(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     counts = [int((data["unit"] == unit).sum()) for unit in units]
     # Of many claims, each has one line, so that all of them fit on the first page.
     height, lines = (0.26, 2) if len(data) <= _FEW_CLAIMS else (0.16, 1)
-    canvas.set_size_inches(WIDTH, 0.35 + sum(0.55 + height * count for count in counts))
+    canvas.set_figheight(0.35 + sum(0.55 + height * count for count in counts))
     panels = canvas.subplots(len(units), 1, squeeze=False, height_ratios=[1.2 + count for count in counts])[:, 0]
     for axes, unit in zip(panels, units, strict=True):
         rows = data[data["unit"] == unit]
@@ -202,7 +214,7 @@ def _paint_claims(axes: Axes, rows: pd.DataFrame, lines: int) -> None:
 
 def _draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds: all trials, the front, its members' intervals over repeats."""
-    canvas.set_size_inches(WIDTH, 3.2)
+    canvas.set_figheight(3.2)
     axes = canvas.subplots()
     axes.plot(data["multiply_adds"], data["top1"], "o", color="#9A9A9A", ms=3.2, ls="none", label="trial")
     front = data[data["in_front"]].sort_values("multiply_adds")
@@ -226,7 +238,7 @@ def _draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 def _draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a panel per method: the share of each factor, its interval, and the level of chance."""
     factors, methods = distinct(data["factor"]), distinct(data["method"])
-    canvas.set_size_inches(WIDTH, 0.9 + 0.32 * len(factors))
+    canvas.set_figheight(0.9 + 0.32 * len(factors))
     panels = canvas.subplots(1, len(methods), sharey=True, sharex=True, squeeze=False)[0]
     for index, (axes, method) in enumerate(zip(panels, methods, strict=True)):
         _paint_shares(axes, data[data["method"] == method], factors, colour_of(index))
@@ -251,8 +263,8 @@ def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: st
 def _draw_effects(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw every effect of a factorial with its interval, those of as many factors in one colour."""
     terms = distinct(data["term"])
-    height = min(0.24, _TALLEST / len(terms))
-    canvas.set_size_inches(WIDTH, 0.75 + height * len(terms))
+    height = min(0.24, max(_ROOM / len(terms), _CLOSEST), _TALLEST / len(terms))
+    canvas.set_figheight(0.75 + height * len(terms))
     axes = canvas.subplots()
     axes.axvline(0, color="#333333", lw=0.8)
     for index, order in enumerate(distinct(data["order"])):
@@ -271,7 +283,7 @@ def _draw_effects(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds, a panel per set of images; published networks are lighter."""
     panels = distinct(data["panel"])
-    canvas.set_size_inches(WIDTH, 3.3)
+    canvas.set_figheight(2.5)
     subplots = canvas.subplots(1, len(panels), squeeze=False)[0]
     subject = "kind"
     if data["kind"].nunique() <= 2 and data["backbone"].nunique() > 1:
@@ -360,5 +372,6 @@ _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "importance": _draw_importance,
     "tradeoff": _draw_tradeoff,
     "effects": _draw_effects,
+    "grid": draw_grid,
 }
 """The functions that draw on a canvas a table whose values have the name of an axis."""

@@ -10,6 +10,8 @@ from reports.content.formatting import printable
 
 WIDTH = 6.3
 """Inches: the width of the text on an A4 page."""
+HALF_WIDTH = 3.05
+"""Inches: the width of a figure of which two stand side by side."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 """Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""

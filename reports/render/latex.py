@@ -86,7 +86,8 @@ def _list(kind: str, items: Iterable[str]) -> str:
 
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
-    image = rf"\includegraphics[width=\linewidth]{{{relative(figures[block.name])}}}"
+    width = "0.5" if block.half else ""
+    image = rf"\includegraphics[width={width}\linewidth]{{{relative(figures[block.name])}}}"
     return "\n".join([r"\begin{figure}[htbp]", r"\centering", image, _caption(block), r"\end{figure}"])
 
 

@@ -90,6 +90,7 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \definecolor{poor}{HTML}{1A1A1A}
 \definecolor{bad}{HTML}{B34700}
 \definecolor{quiet}{HTML}{5A5A5A}
+\definecolor{aside}{HTML}{5A5A5A}
 """
 
 
