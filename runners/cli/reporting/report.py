@@ -24,6 +24,7 @@ from runners.upkeep.damages import damages_of
     epilog=examples(
         "report aggregation --format pdf,html,tex",
         "report temperature --preset small",
+        "report aggregation --brief --format pdf",
         'report "temperature/tau_*"',
         "report paper.zip --format html",
         "report --results results.csv --reference baseline",
@@ -34,7 +35,12 @@ from runners.upkeep.damages import damages_of
 @report_options()
 @frozen_options
 @foreign_options()
-def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions) -> None:
+@click.option(
+    "--brief", is_flag=True, help="Two pages: the answers with their figure, and the main tables with their verdicts."
+)
+def report(
+    selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions, brief: bool
+) -> None:
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
@@ -43,10 +49,10 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, f
     """
     foreign.check()
     if foreign.results is not None:
-        _report_foreign(foreign.results, selection, report, frozen, foreign)
+        _report_foreign(foreign.results, selection, report, frozen, foreign, brief=brief)
         return
     if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
-        _report_again(Path(selection.studies[0]), selection, report, frozen)
+        _report_again(Path(selection.studies[0]), selection, report, frozen, brief=brief)
         return
     # MLflow and pandas come with these, for which `report --help` and a bundle shall not wait.
     from runners.cli.reporting.scale import as_reported
@@ -54,11 +60,18 @@ def report(selection: Selection, report: ReportOptions, frozen: FrozenOptions, f
 
     selection, plan = as_reported(frozen.completed(selection))
     print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
-    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
+    plans = frozen.plans(plan, selection)
+    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=plans, brief=brief)
 
 
 def _report_foreign(
-    address: str, selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions
+    address: str,
+    selection: Selection,
+    report: ReportOptions,
+    frozen: FrozenOptions,
+    foreign: ForeignOptions,
+    *,
+    brief: bool,
 ) -> None:
     """Write the report on results that were measured elsewhere.
 
@@ -75,14 +88,16 @@ def _report_foreign(
     # pandas and more come with it, for which `report --help` shall not wait.
     from runners.cli.reporting.foreign import write_foreign_report
 
-    write_foreign_report(foreign.request(address, selection.studies), report)
+    write_foreign_report(foreign.request(address, selection.studies), report, brief=brief)
 
 
 def _is_bundle(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def _report_again(path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+def _report_again(
+    path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions, *, brief: bool
+) -> None:
     """Write the report in a bundle again.
 
     Raises:
@@ -92,12 +107,13 @@ def _report_again(path: Path, selection: Selection, report: ReportOptions, froze
     bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
     if selection != bare or frozen.frozen is not None:
         raise OptionError(
-            f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
-            "--plugin."
+            f"{path} is a bundle, which says itself what was asked. Leave out all options but --brief, --format, "
+            "--output and --plugin."
         )
     selection.load_plugins()
     from reports.bundles.remaking import remake_report
 
     # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
     target = Destination.of(report.output, path.with_suffix(""), FORMATS)
-    print_files("report", remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem))
+    files = remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem, brief=brief)
+    print_files("report", files)
