@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from reports.content.blocks import Block, Document, Items, Note, Paragraph, Section, Table, Text
+from reports.content.blocks import Block, Document, Note, Paragraph, Section, Table, Text
 from reports.content.plan_words import plural
 
-_LINES = 52
-"""Lines of a page, in the small print of tables."""
+_LINES = 64
+"""Lines that page 2 holds in a print that is small and can still be read."""
 _AROUND = 6
 """Lines that a table takes beside its rows: the caption, the head and the space around it."""
 _MOST_ROWS = 36
 """Rows of a table that are shown; of a longer one the brief says how many there are."""
-_GUIDE = 12
-"""Lines of what says how to read the tables."""
-_PRIMARY, _WITHOUT = "primary", "Without"
+_PRIMARY = "primary"
 _ELSEWHERE = (
     "The whole report has every table and figure, how the numbers were computed, all settings, and the run behind each "
     "number."
@@ -28,11 +26,8 @@ _ELSEWHERE = (
 
 def brief_of(document: Document) -> Document:
     """Return a report in two pages: its summary, and as many of its main tables and verdicts as fit on one page."""
-    guides = [block for section in document.sections for block in section.blocks if _is_guide(section, block)]
-    # Where the report says once how to read its tables, so does the brief; else the notes of the tables say it.
-    room = _LINES - _GUIDE * len(guides)
-    tables = [_shortened(table, with_notes=not guides) for table in _chosen(document, room)]
-    blocks: tuple[Block, ...] = (*tables, *guides, Paragraph(_ELSEWHERE))
+    tables = [_shortened(table) for table in _chosen(document)]
+    blocks: tuple[Block, ...] = (*tables, Paragraph(_ELSEWHERE))
     return replace(
         document,
         subtitle=f"{document.subtitle} · in brief",
@@ -44,19 +39,19 @@ def brief_of(document: Document) -> Document:
     )
 
 
-def _is_guide(section: Section, block: Block) -> bool:
-    """Return True if a block tells how to read the tables of all studies: it stands in no section of a study."""
-    return isinstance(block, Items) and not _has_main(_tables(section))
-
-
-def _chosen(document: Document, room: int) -> Iterator[Table]:
+def _chosen(document: Document) -> Iterator[Table]:
     """Yield the tables of page 2: all main ones with their verdicts, or all verdicts and the main tables that fit."""
     by_section = [_tables(section) for section in document.sections]
     everything = [table for tables in by_section if _has_main(tables) for table in tables]
-    if sum(map(_lines, everything)) <= room:
-        yield from everything
-        return
     overview = [table for tables in by_section if not _has_main(tables) for table in tables]
+    room = _LINES
+    # The notes of the overview say how to read all tables, and are needed without it, too.
+    guide = tuple(note for table in overview for note in table.notes)
+    if everything and sum(map(_lines, everything)) + len(guide) <= room:
+        *tables, last = everything
+        yield from tables
+        yield replace(last, notes=(*last.notes, *guide))
+        return
     if not overview:
         # A report on one study has its verdicts in its section, whose tables are shown however long they are.
         yield from everything
@@ -80,7 +75,7 @@ def _has_main(tables: Sequence[Table]) -> bool:
 
 
 def _lines(table: Table) -> int:
-    return _AROUND + min(len(table.rows), _MOST_ROWS)
+    return _AROUND + min(len(table.rows), _MOST_ROWS) + len(table.notes)
 
 
 def _primary_only(table: Table) -> Table:
@@ -100,13 +95,13 @@ def _primary_only(table: Table) -> Table:
             rows.append((label, *row[1:]))
             label = Text("")
     left_out = len(table.rows) - len(rows)
-    note = Note(f"{_WITHOUT} {left_out} exploratory {plural(left_out, 'claim')}.")
+    note = Note(f"Without {left_out} exploratory {plural(left_out, 'claim')}.")
     return replace(table, rows=tuple(rows), rules=(), notes=(*table.notes, note))
 
 
-def _shortened(table: Table, *, with_notes: bool) -> Table:
-    """Return a table of very many rows with the first ones; without notes, it keeps those that its marks need."""
-    notes = [note for note in table.notes if with_notes or note.mark or note.text.startswith(_WITHOUT)]
+def _shortened(table: Table) -> Table:
+    """Return a table of very many rows with the first ones."""
+    notes = list(table.notes)
     left_out = len(table.rows) - _MOST_ROWS
     if left_out > 0:
         notes.append(Note(f"{left_out} further {plural(left_out, 'row')} are in the whole report."))

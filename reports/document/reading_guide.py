@@ -8,15 +8,22 @@ from ablations.planning.plan import Plan
 from ablations.published import CONFIDENCE_NOTES, SOURCE
 from reports.analysis.statistics import ALPHA
 from reports.analysis.summary import StudySummary
-from reports.content.blocks import Items
+from reports.content.blocks import Note
+from reports.content.plan_words import specs_of
 from reports.figures.data import CURVES_LEGEND, VALUES_LEGEND
 from reports.tables.claims import judged_words
 from reports.tables.uncertainty_words import IMPROVEMENT
 
 
-def reading_guide(plan: Plan, summaries: Sequence[StudySummary]) -> Items:
-    """Return what the tables of all studies have in common, a sentence or two on each."""
-    return Items(tuple(_sentences(plan, summaries)))
+def reading_guide(plan: Plan, summaries: Sequence[StudySummary]) -> tuple[Note, ...]:
+    """Return what the tables and figures of all studies have in common, as notes of the first table."""
+    return tuple(map(Note, _sentences(plan, summaries)))
+
+
+def has_one_epoch(plan: Plan) -> bool:
+    """Return True if no training of a plan has more than one epoch, so that nothing can be shown over epochs."""
+    epochs = [spec.train.epochs for study in plan.studies for spec in specs_of(plan, study.name)]
+    return max(epochs, default=0) == 1
 
 
 def _sentences(plan: Plan, summaries: Sequence[StudySummary]) -> Iterator[str]:
@@ -38,6 +45,9 @@ def _sentences(plan: Plan, summaries: Sequence[StudySummary]) -> Iterator[str]:
             "The appendix has its intervals."
         )
     yield f"Figures of a study's metric: {_lowered(VALUES_LEGEND)} Figures of its training: {_lowered(CURVES_LEGEND)}"
+
+    if has_one_epoch(plan):
+        yield "There are no figures over the epochs of the trainings: each has one."
 
 
 def _lowered(sentence: str) -> str:

@@ -31,7 +31,7 @@ from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
 from reports.document.findings import findings
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
-from reports.document.reading_guide import reading_guide
+from reports.document.reading_guide import has_one_epoch, reading_guide
 from reports.figures import attention, data
 from reports.figures.claims import claims_figure
 from reports.figures.effects import effects_figure
@@ -97,8 +97,8 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     has_overview = bool(claims) and len(plan.studies) > 1
     if has_overview:
         # A single study's verdicts stand in its own section, with what explains them.
-        overview = claim_tables.overview_table(plan, claims)
-        sections.append(Section("Verdicts", (overview, reading_guide(plan, summaries))))
+        overview = claim_tables.overview_table(plan, claims, reading_guide(plan, summaries))
+        sections.append(Section("Verdicts", (overview,)))
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
     titles_by_trials: dict[frozenset[str], str] = {}
     for study, summary in zip(plan.studies, summaries, strict=True):
@@ -196,8 +196,9 @@ def _measured(
             silent.append(paragraph)
     yield from _effects(study, plan, summary)
     yield _main_table(study, plan, results, summary, with_legend=with_legend)
-    lines = (variance_reading(study, summary),)
-    if not study.compares_variances:
+    if study.compares_variances:
+        lines: tuple[str, ...] = (variance_reading(study, summary),)
+    else:
         lines = tuple(prose.reading(study, summary))
     if len(lines) == 1:
         yield Paragraph(lines[0], "What the table shows")
@@ -335,7 +336,9 @@ def _figures(
     if grid is not None:
         yield grid
     if max((spec.train.epochs for spec in specs_of(plan, study.name)), default=0) == 1:
-        yield Paragraph("No figures over the epochs of the training: it has one.")
+        # Where it holds for all studies of a report, that says it once.
+        if len(plan.studies) == 1 or not has_one_epoch(plan):
+            yield Paragraph("No figures over the epochs of the training: it has one.")
         return
     untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
     if len(study.variants) > MOST_TOLD_APART:

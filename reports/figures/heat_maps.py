@@ -29,7 +29,8 @@ def draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     # Five maps are three and two, not four and one.
     columns = math.ceil(len(networks) / rows)
     canvas.set_figheight(max(0.65 + 1.05 * rows, 1.85))
-    left, right = canvas.subfigures(1, 2, width_ratios=(0.6 + columns, 2.6))
+    parts: Any = canvas.subfigures(1, 2, width_ratios=(0.6 + columns, 2.6))
+    left, right = parts
     panels = left.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
@@ -115,7 +116,7 @@ def _panels(canvas: Canvas, count: int, height: float) -> Any:
 def draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a heat map per variant: layers by classes."""
     variants, classes = distinct(data["variant"]), distinct(data["class"])
-    panels = _panels(canvas, len(variants), 2.2)
+    panels = _panels(canvas, len(variants), 2.0)
     image = None
     for axes, variant in zip(panels.flat, variants, strict=False):
         grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")

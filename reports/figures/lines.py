@@ -90,7 +90,7 @@ def draw_grid(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 def draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw the entropy of each layer along the depth, a line per variant, with the resolutions above."""
-    canvas.set_figheight(2.5)
+    canvas.set_figheight(2.3)
     axes = canvas.subplots()
     variants = distinct(data["variant"])
     for index, variant in enumerate(variants):

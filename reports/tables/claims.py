@@ -272,8 +272,8 @@ def _mark_notes(claims: Iterable[JudgedClaim], *, published: bool) -> Iterator[N
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
 
 
-def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
-    """Return the verdicts on all claims of a report, study by study, with how to read those of the studies."""
+def overview_table(plan: Plan, claims: Sequence[JudgedClaim], guide: Iterable[Note] = ()) -> Table:
+    """Return the verdicts on all claims of a report, study by study; `guide` says how to read all further tables."""
     titled_cells = []
     # Intervals, bounds and published differences are in the tables of the studies.
     visible = {"network": False}
@@ -288,7 +288,7 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         "direction, in points of accuracy or, of the attention profile, entropy from 0 to 1. The tables of the studies "
         "have the intervals, the published differences and what would decide the rest."
     )
-    notes = (legend(stopping_words(plan)), *_mark_notes(claims, published=False))
+    notes = (legend(stopping_words(plan)), *_mark_notes(claims, published=False), *guide)
     return Table("Verdicts", caption, columns, rows, notes, rules, role="verdicts")
 
 

@@ -204,15 +204,19 @@ def _shows_improvements(study: Study, summary: StudySummary, beside: _Beside) ->
     return beside.counted is None and shows_improvements(study, summary)
 
 
+def _shows_count(summary: StudySummary, beside: _Beside) -> bool:
+    # The caption has the number of seeds, which only rows with missing repeats do not have.
+    return beside.counted is None or summary.missing > 0
+
+
 def _measured_columns(study: Study, summary: StudySummary, beside: _Beside) -> list[Column]:
     columns = []
     for network in study.inspected:
         group = network.title if network else runs_heading(study)
-        columns += [
-            Column(study.metric_facts.heading, "number", group),
-            Column("n", "mark", group),
-            Column("Δ", "interval", group),
-        ]
+        columns.append(Column(study.metric_facts.heading, "number", group))
+        if _shows_count(summary, beside):
+            columns.append(Column("n", "mark", group))
+        columns.append(Column("Δ", "interval", group))
         if _shows_improvements(study, summary, beside):
             columns.append(Column(IMPROVEMENT, "mark", group))
         if summary.has_stars:
@@ -230,7 +234,10 @@ def _measured_cells(
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
-        cells += [mean_cell(row, facts), Text(count_words(row)), delta_cell(row, facts, covering)]
+        cells.append(mean_cell(row, facts))
+        if _shows_count(summary, beside):
+            cells.append(Text(count_words(row)))
+        cells.append(delta_cell(row, facts, covering))
         if _shows_improvements(study, summary, beside):
             cells.append(_improvement_cell(row))
         if summary.has_stars:

@@ -11,6 +11,8 @@ from reports.tables.cells import columns_of, published_cell, published_marks
 HEADINGS = {"top1": "top-1", "top5": "top-5"}
 TOP5 = "top5"
 _COUNTS = {"params": "params (M)", "madds": "MAdds (M)"}
+# Parameters are published with a decimal at least, multiply-adds in whole millions.
+_LEAST_DECIMALS = {"params": 1, "madds": 0}
 
 
 class PublishedColumns:
@@ -18,17 +20,18 @@ class PublishedColumns:
 
     Args:
         with_top5: Whether the table has a column of top-5 accuracy.
-        with_counts: Whether parameters and multiply-adds are among these columns; a table of counts has its own.
+        with_counts: Whether parameters and multiply-adds are among these columns. A table that has its own columns of
+            them is wide enough, and leaves the differences to the table of the claims.
     """
 
-    def __init__(self, study: Study, *, with_top5: bool = False, with_counts: bool = False) -> None:
+    def __init__(self, study: Study, *, with_top5: bool = False, with_counts: bool = True) -> None:
         self.table: PublishedTable | None = study.published_table
         self.column, self.heading = study.metric_facts.published, study.metric_facts.heading
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
         # A published table need not have the metric, or any of the rows.
         self.exists = any(self.values.values())
         self.comparable = {variant.name: published_comparable(study, variant) for variant in study.variants}
-        self.reference = self.comparable[study.reference]
+        self.reference = self.comparable[study.reference] if with_counts else None
         self.reference_name = study.reference
         self.decimals = 1
         for value in self.values.values():
@@ -57,7 +60,9 @@ class PublishedColumns:
         """Return the published cells of one row."""
         if not self.exists:
             return ()
-        cells = [published_cell(self._value(variant, column)) for column in self.counts]
+        cells = []
+        for column in self.counts:
+            cells.append(published_cell(self._value(variant, column), least=_LEAST_DECIMALS[column]))
         cells.append(published_cell(self.values[variant.name], least=self.decimals))
         if self.reference:
             cells.append(self._difference(variant, self.reference))

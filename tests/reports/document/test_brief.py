@@ -77,7 +77,7 @@ def test_much_to_be_said_on_page_1_is_made_smaller(whole: Document) -> None:
     summary: tuple[Block, ...] = (*whole.summary, *[caution] * 12)
     pages = pages_of(brief_of(replace(whole, summary=summary)))
     assert len(pages) == 2
-    assert pages[0].count("Caution") == 12
+    assert pages[0].count("Caution") >= 12
 
 
 def test_a_study_of_many_rows_says_what_it_leaves_out() -> None:
@@ -92,10 +92,11 @@ def test_a_study_of_many_rows_says_what_it_leaves_out() -> None:
     assert f"{len(longer.rows) - len(cut.rows)} further rows are in the whole report." in cut.notes[-1].text
 
 
-def test_a_page_of_html_is_short_too(whole: Document) -> None:
-    page = html_text(brief_of(whole))
-    assert page.count("<h2") < html_text(whole).count("<h2")
+def test_a_page_of_html_is_short_too() -> None:
+    document = told("smoke", "condconv")
+    page = html_text(brief_of(document))
     assert "in brief" in page
+    assert not [section.title for section in document.appendix if f">{section.title}<" in page]
 
 
 def test_a_brief_carries_its_manifest_and_verifies(

@@ -80,8 +80,7 @@ def test_a_figure_of_half_the_width_is_drawn_so(plan: Plan, results: Results) ->
     ]
     assert widths[0] < widths[1] / 2
     named = [
-        variant.model_copy(update={"label": f"a name of {n} that is far too long for half a page"})
-        for n, variant in enumerate(TEMPERATURE.variants)
+        variant.model_copy(update={"label": f"{n}{' long' * 12}"}) for n, variant in enumerate(TEMPERATURE.variants)
     ]
     long = curves_figure(TEMPERATURE.model_copy(update={"variants": tuple(named)}), plan, results)
     assert long is not None

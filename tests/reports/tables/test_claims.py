@@ -11,11 +11,12 @@ from pypdf import PdfReader
 from ablations.claims import Claim, Contrast, better_than
 from ablations.planning.plan import Plan
 from ablations.study import Scale, Study
-from reports import verdicts
+from reports import summarize, verdicts
 from reports.analysis.claims import MEANINGS, WEAKEST_FIRST
 from reports.collect.results import Results
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.content.formatting import set_rows
+from reports.document.reading_guide import reading_guide
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
@@ -155,7 +156,8 @@ def test_every_verdict_is_told_without_colour() -> None:
 
 def test_several_studies_begin_with_an_overview(claimed: Plan, results: Results, told: Document) -> None:
     first = told.sections[0].blocks[0]
-    assert first == overview_table(claimed, verdicts(claimed, results))
+    guide = reading_guide(claimed, summarize(claimed, results))
+    assert first == overview_table(claimed, verdicts(claimed, results), guide)
     assert isinstance(first, Table)
     assert [[cell.text for cell in row][:5] for row in set_rows(first)] == [
         ["Kernel aggregation", "attention matters", "τ = 30", "primary", "✓ reproduced"],
