@@ -26,6 +26,10 @@ from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
 STAND_IN = '<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}"><rect width="{0}" height="{1}"/></svg>'
+MOST_PAGES = 23
+"""Of all studies together, before the appendix."""
+FOOT = 842 - 1.9 / 2.54 * 72
+"""Where the text of a page ends and its number stands."""
 RIGHT_EDGE = 595.3 - 2.1 / 2.54 * 72
 MARK = 10
 """Points by which a mark may hang over the edge."""
@@ -50,6 +54,12 @@ def pdf(told: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def pages(pdf: Path) -> list[str]:
+    """The text of each page; reading it takes as long as setting it."""
+    return [page.extract_text() for page in PdfReader(pdf).pages]
+
+
 def _tables(document: Document) -> list[Table]:
     return [b for s in (*document.sections, *document.appendix) for b in s.blocks if isinstance(b, Table)]
 
@@ -63,15 +73,13 @@ def test_every_study_has_its_section(told: Document, whole: Plan) -> None:
     assert len(overview.rows) == claims
 
 
-def test_every_cell_is_in_the_pdf(told: Document, pdf: Path) -> None:
-    pages = "".join(page.extract_text() for page in PdfReader(pdf).pages)
-    text = "".join(pages.split())
+def test_every_cell_is_in_the_pdf(told: Document, pages: list[str]) -> None:
+    text = "".join("".join(pages).split())
     cells = {cell.text for table in _tables(told) for row in set_rows(table) for cell in row}
     assert [cell for cell in cells if "".join(cell.split()) not in text] == []
 
 
-def test_the_report_stays_readable_in_length(told: Document, pdf: Path) -> None:
-    pages = [page.extract_text() for page in PdfReader(pdf).pages]
+def test_the_report_stays_readable_in_length(told: Document, pages: list[str]) -> None:
     # What is read ends where the appendix begins; that lists every run, so it grows with the seeds.
     heading = told.appendix[0].title
     starts = [
@@ -79,12 +87,12 @@ def test_the_report_stays_readable_in_length(told: Document, pdf: Path) -> None:
         for number, text in enumerate(pages)
         if number > 0 and any(line.strip().endswith(heading) for line in text.splitlines())
     ]
-    assert 15 < starts[0] <= 24
-    assert len(pages) <= 53
+    assert 15 < starts[0] <= MOST_PAGES
+    assert len(pages) <= 52
 
 
-def test_every_figure_stands_in_its_section(told: Document, pdf: Path) -> None:
-    text = "\n".join(page.extract_text() for page in PdfReader(pdf).pages)
+def test_every_figure_stands_in_its_section(told: Document, pages: list[str]) -> None:
+    text = "\n".join(pages)
     headings = [text.index(f"\n{number} {section.title}\n") for number, section in enumerate(told.sections, start=1)]
     headings.append(text.index(f"\nA {told.appendix[0].title}\n"))
     figures = [len([block for block in section.blocks if isinstance(block, Figure)]) for section in told.sections]
@@ -100,9 +108,24 @@ def test_every_figure_stands_in_its_section(told: Document, pdf: Path) -> None:
     assert number > 40
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs poppler to see where words stand")
-def test_nothing_runs_off_the_page(pdf: Path) -> None:
-    words = subprocess.run(["pdftotext", "-bbox", pdf, "-"], capture_output=True, errors="replace", check=True).stdout
+@pytest.fixture(scope="module")
+def words(pdf: Path) -> str:
+    """Where each word stands, page by page."""
+    if shutil.which("pdftotext") is None:
+        pytest.skip("needs poppler to see where words stand")
+    return subprocess.run(["pdftotext", "-bbox", pdf, "-"], capture_output=True, errors="replace", check=True).stdout
+
+
+def test_no_page_is_half_empty(words: str) -> None:
+    lowest = []
+    for page in words.split("<page ")[1:]:
+        ends = [float(end) for end in re.findall(r'yMax="([0-9.]+)">', page)]
+        lowest.append(max(end for end in ends if end < FOOT))
+    # The pages of the studies, up to that on which the appendix begins.
+    assert min(lowest[:MOST_PAGES]) > 0.6 * FOOT, lowest
+
+
+def test_nothing_runs_off_the_page(words: str) -> None:
     found = re.findall(r'<word xMin="([0-9.]+)" yMin="[0-9.]+" xMax="([0-9.]+)" yMax="([0-9.]+)">(.*?)</word>', words)
     assert len(found) > 3000
     assert [word for left, right, down, word in found if float(right) > RIGHT_EDGE + MARK or float(down) > 842] == []
