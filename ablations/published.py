@@ -49,6 +49,7 @@ class PublishedTable(Frozen):
     Attributes:
         baselines: In a table that is put together of several sources, the row that the source of each row compares it
             with. Differences between rows of different sources are differences of their gains over these.
+        across: The column of a study beside this table whose values stand side by side in it, as the paper prints it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PublishedTable(Frozen):
     setting: str
     rows: dict[str, Cells]
     baselines: dict[str, Cells] = Field(default_factory=dict)
+    across: str | None = None
 
     def get(self, row: str, column: str) -> PublishedValue | None:
         """Return the value in a cell, or `None` where nothing was published."""
@@ -109,7 +111,8 @@ def _table(name: str, raw: dict[str, Any], earlier: Mapping[str, PublishedTable]
             baselines[str(row)] = _cells_of(cells[_BASELINE_ROW], earlier)
         else:
             rows[str(row)] = {column: _value(cell, raw["confidence"]) for column, cell in cells.items()}
-    return PublishedTable(name=name, title=raw["title"], setting=raw["setting"], rows=rows, baselines=baselines)
+    words = {"name": name, "title": raw["title"], "setting": raw["setting"], "across": raw.get("across")}
+    return PublishedTable(**words, rows=rows, baselines=baselines)
 
 
 def _cells_of(reference: str, tables: Mapping[str, PublishedTable]) -> Cells:

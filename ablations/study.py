@@ -40,6 +40,8 @@ class Study(Frozen):
         networks: For an evaluation-only study, the trained networks it can inspect.
         inspect: Names of the networks it does inspect.
         columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
+        across: One of the columns, whose values the table sets side by side; the others describe its rows. `None` for
+            the layout of the published table (`laid_across`).
         metric: The metric that judges the variants, one of `vocabulary.STUDY_METRICS`.
         size_of_interest: The smallest difference that matters, in the unit of the metric, for the report's advice on
             seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit (`smallest_of_interest`).
@@ -72,6 +74,7 @@ class Study(Frozen):
     networks: Annotated[tuple[InspectedNetwork, ...], Field(strict=False)] = ()
     inspect: Annotated[tuple[str, ...], Field(strict=False)] = ()
     columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    across: str | None = None
     metric: str = TEST_TOP1
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
     size_of_interest: PositiveFloat | None = None
@@ -165,6 +168,7 @@ class Study(Frozen):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
                 raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
+        self._check_across()
         # In the order in which they were written. As a dictionary, it is searched in constant time.
         names = dict.fromkeys(variants)
         self._check_claims(names)
@@ -173,6 +177,16 @@ class Study(Frozen):
         if self.compares_variances:
             self._check_sources()
         return self
+
+    def _check_across(self) -> None:
+        if self.across is None:
+            return
+        location = ("across",)
+        _refuse_unknown("column", self.across, self.columns, location)
+        if self.networks or self.is_about_cost or self.compares_variances:
+            raise MisplacedError(location, "is for a study that compares the means of its trainings. Leave it out.")
+        if len({variant.cells for variant in self.variants}) < len(self.variants):
+            raise MisplacedError(location, "two variants have the same cells, and would share a place in the table.")
 
     def _check_factorial(self) -> None:
         if self.factorial is None:
@@ -398,6 +412,17 @@ class Study(Frozen):
     def published_table(self) -> PublishedTable | None:
         """The published table that it stands beside."""
         return get_published(self.published) if self.published else None
+
+    @property
+    def laid_across(self) -> str | None:
+        """The column whose values its table sets side by side; `None` if each variant is a row."""
+        across = self.across
+        if across is None and self.published_table is not None:
+            across = self.published_table.across
+        # A study beside that table need not have its columns, and may put several networks beside each other instead.
+        is_laid_out = across in self.columns and not (self.networks or self.is_about_cost or self.compares_variances)
+        cells = {variant.cells for variant in self.variants}
+        return across if is_laid_out and len(cells) == len(self.variants) else None
 
     @property
     def trains_nothing(self) -> bool:

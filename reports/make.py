@@ -15,8 +15,9 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.collect.search import collect_search
 from reports.content.blocks import Document
-from reports.content.file_names import report_stem, search_stem
+from reports.content.file_names import brief_stem, report_stem, search_stem
 from reports.content.maker import Maker
+from reports.document.brief import brief_of
 from reports.document.search_report import build_search_document
 from reports.document.study_report import build_document
 from reports.evidence.manifest import made_by, manifest, with_manifest
@@ -34,13 +35,15 @@ def make_report(
     summaries: Sequence[StudySummary] | None = None,
     maker: Maker | None = None,
     stem: str | None = None,
+    brief: bool = False,
 ) -> dict[str, Path]:
     """Write one document on all studies of a plan, in each of the formats, and return the files by format.
 
     The files are called `stem`, or after the studies and the request (`reports.content.file_names`); figures lie in
     `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again, and with
     their `summaries` (`summarize`) nothing is computed twice. `maker` is the code that makes it, for the manifest. A
-    list of runs that is too long for a table lies beside, under `runs`.
+    list of runs that is too long for a table lies beside, under `runs`. With `brief` it is two pages: the answers, and
+    the main tables with their verdicts.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -54,10 +57,12 @@ def make_report(
     if summaries is None:
         summaries = summarize(plan, results)
     document = build_document(plan, results, summaries)
+    if brief:
+        document = brief_of(document)
     content = manifest(plan, results, summaries, document, made_by(maker or Maker()))
     # The manifest quotes the document, which can carry it only then.
     document = with_manifest(document, content, plan, results)
-    stem = stem or report_stem(plan)
+    stem = stem or brief_stem(report_stem(plan), brief=brief)
     return render(document, formats, folder, stem) | write_attachments(document, folder, stem)
 
 

@@ -32,9 +32,11 @@ from reports.collect.tuning import tuning_differences
 from reports.content.blocks import Document
 from reports.content.maker import Maker
 from reports.content.plan_words import plugins_in, plural
+from reports.document.brief import brief_of
 from reports.document.study_report import build_document
 from reports.evidence.manifest import (
     Json,
+    is_brief,
     is_intact,
     made_by,
     manifest,
@@ -160,6 +162,8 @@ def recompute(plan: Plan, results: Results, stored: Json, tracking_uri: str) -> 
     forgotten += unchecked_computing
     summaries = summarize(plan, results)
     document = build_document(plan, results, summaries)
+    if is_brief(stored):
+        document = brief_of(document)
     # Under the stored tools: whether these differ is told apart from the numbers.
     computed = manifest(plan, results, summaries, document, stored["made_by"])
     # The attachments are part of the pages' bytes, so that the new document needs them too.

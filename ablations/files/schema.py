@@ -72,6 +72,10 @@ def study_schema() -> dict[str, Any]:
             },
             "inspect": _inspect(changes),
             "columns": {"type": "array", "items": {"type": "string"}},
+            "across": {
+                "type": "string",
+                "description": "One of the columns, whose values the table of a report sets side by side.",
+            },
             "baseline": baseline,
             "factorial": _factorial(baseline),
             "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"], **_CHECKPOINT}),

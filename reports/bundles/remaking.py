@@ -22,9 +22,11 @@ from reports.verify import as_of_then, computing_of_then
 
 
 def remake_report(
-    path: Path, formats: Sequence[str], folder: Path, maker: Maker, *, stem: str | None = None
+    path: Path, formats: Sequence[str], folder: Path, maker: Maker, *, stem: str | None = None, brief: bool = False
 ) -> dict[str, Path]:
     """Write the report in a bundle again, in each of the formats, and return the files by format.
+
+    With `brief`, it is shortened to two pages.
 
     The same code makes the same bytes. Another version may word and draw them otherwise, from the same numbers.
 
@@ -35,7 +37,7 @@ def remake_report(
     """
     with _as_of_then(path) as (plan, results):
         address = bundle_address(path)
-        return make_report(plan, address, formats, folder, results=results, maker=maker, stem=stem)
+        return make_report(plan, address, formats, folder, results=results, maker=maker, stem=stem, brief=brief)
 
 
 def remade_document(path: Path) -> tuple[Document, Plan]:

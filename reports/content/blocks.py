@@ -13,8 +13,11 @@ import pandas as pd
 ColumnKind = Literal["text", "code", "mark", "number", "interval"]
 """text wraps, code is set in a fixed width, mark is centred, number and interval align on the decimal point."""
 
-Tone = Literal["", "good", "fair", "poor", "bad", "quiet"]
-"""The colour of words, where there is colour; the words alone must say the same."""
+Tone = Literal["", "good", "fair", "poor", "bad", "quiet", "aside"]
+"""The colour of words, where there is colour; the words alone must say the same.
+
+`aside` is quiet and small: a published number beside ours.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Number:
     spread: float | None = None
     signed: bool = False
     marks: tuple[str, ...] = ()
+    tone: Tone = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Table:
         title: Its subject, set bold in front of the caption.
         caption: The data, the number of seeds and the meaning of the numbers.
         rules: Indices of rows above which a thin rule is drawn.
+        role: `main` for the table that answers a study's question, `verdicts` for that of its claims.
     """
 
     title: str
@@ -93,10 +98,21 @@ class Table:
     rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[Note, ...] = ()
     rules: tuple[int, ...] = ()
+    role: Literal["", "main", "verdicts"] = ""
 
 
 FigureKind = Literal[
-    "accuracy", "claims", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff", "effects"
+    "accuracy",
+    "claims",
+    "curves",
+    "entropy",
+    "profile",
+    "classes",
+    "pareto",
+    "importance",
+    "tradeoff",
+    "effects",
+    "grid",
 ]
 
 
@@ -113,6 +129,7 @@ class Figure:
         caption: The data, the number of seeds and the meaning of lines and bands.
         alt: A description for readers who cannot see it.
         axis: The quantity on its vertical (accuracy: horizontal) axis.
+        half: Whether it takes half the width of a page, so that two of them that follow each other stand side by side.
     """
 
     name: str
@@ -122,6 +139,7 @@ class Figure:
     caption: str
     alt: str
     axis: str
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,6 +226,7 @@ class Document:
         appendix: Configuration, versions, runs.
         attachments: The files that it carries beside its pages: its manifest, a list of runs.
         records: The numbers behind its tables as tidy rows, the most asked for first.
+        brief: Whether it is to fit on two pages: the summary on the first, the sections on the second.
     """
 
     title: str
@@ -219,6 +238,7 @@ class Document:
     appendix: tuple[Section, ...]
     attachments: tuple[Attachment, ...] = ()
     records: tuple[Records, ...] = ()
+    brief: bool = False
 
     @property
     def all_sections(self) -> tuple[Section, ...]:

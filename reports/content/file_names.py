@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLAIN_PRESET = "quick"
 _DIGITS = 6
 _BETWEEN = "--"
-_LIKE_WORDS = re.compile(rf"-({'|'.join(PRESETS)}|studies|rows|seed\d+|\d+seeds?|canary|tuned|[0-9a-f]{{6}})$")
+_LIKE_WORDS = re.compile(rf"-({'|'.join(PRESETS)}|studies|rows|brief|seed\d+|\d+seeds?|canary|tuned|[0-9a-f]{{6}})$")
 """The end of a study's name that reads like a word that is added to names here."""
 _LONGEST = 36
 """Longest list of studies' names in a file name, in characters; of a longer one it has the number of studies."""
@@ -55,6 +55,11 @@ class Destination:
 def report_stem(plan: Plan) -> str:
     """Return the name of the report on a plan."""
     return _named([slug(study.name) for study in plan.studies], plan.request, plan.rows_by_study)
+
+
+def brief_stem(stem: str, *, brief: bool) -> str:
+    """Return the name of a report that may be the brief one, which lies beside the whole one."""
+    return f"{stem}-brief" if brief else stem
 
 
 def search_stem(plan: SearchPlan) -> str:

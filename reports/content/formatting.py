@@ -100,7 +100,11 @@ def closed(title: str) -> str:
 
 def set_rows(table: Table) -> tuple[tuple[SetCell, ...], ...]:
     """Return the cells of a table as aligned pieces, row by row."""
-    columns = [_align(map(_pieces, column)) for column in zip(*table.rows, strict=True)]
+    columns = []
+    for column, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False):
+        pieces = list(map(_pieces, cells))
+        # What is centred has no decimal points to align.
+        columns.append(pieces if column.kind == "mark" else _align(pieces))
     return tuple(zip(*columns, strict=True))
 
 
@@ -110,7 +114,9 @@ def _pieces(cell: TableCell) -> SetCell:
     if isinstance(cell, Missing):
         dash_text = f"{DASH} {printable(cell.reason)}" if cell.reason else DASH
         return SetCell((Piece(dash_text, numeric=False),), cell.marks, missing=True)
+    tone: Tone = ""
     if isinstance(cell, Number):
+        tone = cell.tone
         pieces = [Piece(number(cell.value, cell.decimals, cell.signed))]
         if cell.spread is not None and math.isfinite(cell.spread):
             pieces += [Piece(" ± ", numeric=False), Piece(number(cell.spread, cell.decimals))]
@@ -120,7 +126,7 @@ def _pieces(cell: TableCell) -> SetCell:
             low, high = (number(end, cell.decimals, cell.signed) for end in (cell.low, cell.high))
             pieces += [Piece(" [", numeric=False), Piece(low), Piece(", ", numeric=False), Piece(high)]
             pieces.append(Piece("]", numeric=False))
-    return SetCell(tuple(pieces), cell.marks)
+    return SetCell(tuple(pieces), cell.marks, tone=tone)
 
 
 def _align(cells: Iterable[SetCell]) -> list[SetCell]:

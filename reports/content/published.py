@@ -81,9 +81,10 @@ def mark_note(mark: str) -> str:
     return f"Published number {CONFIDENCE_NOTES[confidence]}."
 
 
-def source_of(table: PublishedTable) -> str:
-    """Return the publisher of a table, and its setting."""
-    return f"Published: {_OTHER_SOURCES.get(table.name, SOURCE)}; {table.setting}."
+def source_of(table: PublishedTable, *, in_full: bool = True) -> str:
+    """Return the publisher of a table, and its setting; unless `in_full`, the paper is called so."""
+    source = SOURCE if in_full else "the paper"
+    return f"Published: {_OTHER_SOURCES.get(table.name, source)}; {table.setting}."
 
 
 def decimals_of(value: float, least: int = 1) -> int:

@@ -40,6 +40,8 @@ from reports.tables.uncertainty_words import coverage_words
 
 FEW_SEEDS = 3
 """Fewest seeds whose spread means something."""
+_MOST_QUOTED = 3
+"""Most rows that a reading names; the table beside it shows which they are."""
 _MOST_LISTED = 8
 """Most rows that are named; the number of rows stands beside the names anyway."""
 
@@ -336,8 +338,11 @@ def reading(study: Study, summary: StudySummary) -> Iterator[str]:
 
 def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
     titles = short_titles(study)
-    starred = _quoted([titles[row.variant] for row in rows if row.stars])
-    return f"corrected over the table, p < 0.05 for {starred or 'none'}"
+    starred = [titles[row.variant] for row in rows if row.stars]
+    words = _quoted(starred) or "none"
+    if len(starred) > _MOST_QUOTED:
+        words = f"{len(starred)} of them"
+    return f"corrected over the table, p < 0.05 for {words}"
 
 
 def _clauses(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
@@ -394,7 +399,7 @@ def _interval_words(differences: Sequence[tuple[str, Estimate]]) -> str:
         return "no difference has an interval, which takes two seeds, or images, that do not agree exactly"
     subject = f"the 95 % interval {coverage_words(deltas)}".rstrip()
     if including and excluding:
-        return f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"
+        return f"{subject} excludes 0 for {_some(excluding, deltas)} and includes it for {_some(including, deltas)}"
     verb = "excludes" if excluding else "includes"
     count, relative_clause = f"all {len(deltas)} differences", " that have one"
     if len(deltas) == 1:
@@ -403,6 +408,13 @@ def _interval_words(differences: Sequence[tuple[str, Estimate]]) -> str:
     if len(deltas) == len(differences):
         relative_clause = ""
     return f"{subject} {verb} 0 for {count}{relative_clause}"
+
+
+def _some(names: Sequence[str], all_of_them: Sequence[Estimate]) -> str:
+    """Return a few names, or the number of many: the table shows which."""
+    if len(names) > _MOST_QUOTED:
+        return f"{len(names)} of {len(all_of_them)} differences"
+    return _quoted(names)
 
 
 def _quoted(names: Iterable[str]) -> str:

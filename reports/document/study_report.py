@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ablations.planning.plan import Plan
+from ablations.spec.parts import ModelSpec
 from ablations.study import Study
 from ablations.vocabulary import ATTENTION_GAP
 from reports.analysis import schedule
@@ -14,7 +16,8 @@ from reports.analysis.claims import JudgedClaim, judge_study, row_at_chance, ver
 from reports.analysis.factorial import FactorialSummary, summarize_factorial
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
-from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
+from reports.content.blocks import Block, Document, Facts, Items, Paragraph, Section, Table
+from reports.content.grid import grid_of
 from reports.content.plan_words import (
     MOST_TOLD_APART,
     looks_words,
@@ -29,6 +32,7 @@ from reports.document.checklist import checklist_section
 from reports.document.computing import computing_fact, computing_section
 from reports.document.findings import findings
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
+from reports.document.reading_guide import has_one_epoch, reading_guide
 from reports.figures import attention, data
 from reports.figures.claims import claims_figure
 from reports.figures.effects import effects_figure
@@ -39,6 +43,7 @@ from reports.tables.costs import cost_reading, cost_table
 from reports.tables.effects.terms import terms_table
 from reports.tables.effects.work import work_reading, work_table
 from reports.tables.export.records import study_records
+from reports.tables.grid import grid_table
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
@@ -52,7 +57,7 @@ from reports.tables.variance.words import VARIANCES, variance_reading
 _FEW_FACTORS = 3
 """Effects of more factors are listed in the appendix."""
 _MOST_COMBINATIONS = 8
-"""Combinations are called by all that is on, so that the legend of more would take the room of the curves."""
+"""Most combinations of a factorial in a figure of the training."""
 _TITLE = "Ablations of dynamic convolution"
 _METHOD = {"Intervals": INTERVALS, "How well they cover": COVERAGE, "p-values": P_VALUES}
 CLAIMS = (
@@ -91,13 +96,15 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in measured))
     claims = verdicts(plan, summaries)
     sections = []
-    if claims and len(plan.studies) > 1:
-        # A single study's verdicts stand in its own section.
-        sections.append(Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
+    has_overview = bool(claims) and len(plan.studies) > 1
+    if has_overview:
+        # A single study's verdicts stand in its own section, with what explains them.
+        overview = claim_tables.overview_table(plan, claims, reading_guide(plan, summaries))
+        sections.append(Section("Verdicts", (overview,)))
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
     titles_by_trials: dict[frozenset[str], str] = {}
     for study, summary in zip(plan.studies, summaries, strict=True):
-        blocks = tuple(_study(study, plan, results, summary, titles_by_trials))
+        blocks = tuple(_study(study, plan, results, summary, titles_by_trials, with_legend=not has_overview))
         sections.append(Section(study.title, blocks, study.name))
     return Document(
         title=title,
@@ -107,7 +114,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
         timestamp=results.newest // 1000,
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
-        appendix=tuple(_appendix(plan, results, summaries, claims)),
+        appendix=tuple(_appendix(plan, results, summaries, claims, titles_by_trials)),
         records=study_records(zip(plan.studies, summaries, strict=True), claims),
     )
 
@@ -152,7 +159,13 @@ def _facts(plan: Plan, results: Results) -> Facts:
 
 
 def _study(
-    study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
+    study: Study,
+    plan: Plan,
+    results: Results,
+    summary: StudySummary,
+    titles_by_trials: dict[frozenset[str], str],
+    *,
+    with_legend: bool,
 ) -> Iterator[Block]:
     yield Paragraph(study.question, "Question")
     if study.finding:
@@ -165,7 +178,7 @@ def _study(
         yield cost_table(study, plan, results)
         yield Paragraph(cost_reading(study, results), "What the table shows")
     else:
-        yield from _measured(study, plan, results, summary)
+        yield from _measured(study, plan, results, summary, with_legend=with_legend)
     for sentence in machine_words(study, plan, results):
         yield Paragraph(sentence, "Machines", "caveat")
     if study.metric == ATTENTION_GAP:
@@ -174,7 +187,9 @@ def _study(
         yield from _figures(study, plan, results, summary, titles_by_trials)
 
 
-def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
+def _measured(
+    study: Study, plan: Plan, results: Results, summary: StudySummary, *, with_legend: bool
+) -> Iterator[Block]:
     # An alarm comes before the numbers that it makes doubtful, a silent canary after them.
     silent = []
     for paragraph in canary_paragraphs(study_canaries(study, results)):
@@ -183,12 +198,10 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         else:
             silent.append(paragraph)
     yield from _effects(study, plan, summary)
-    lines: tuple[str, ...]
+    yield _main_table(study, plan, results, summary, with_legend=with_legend)
     if study.compares_variances:
-        yield variance_table(study, plan, summary)
-        lines = (variance_reading(study, summary),)
+        lines: tuple[str, ...] = (variance_reading(study, summary),)
     else:
-        yield study_table(study, plan, summary)
         lines = tuple(prose.reading(study, summary))
     if len(lines) == 1:
         yield Paragraph(lines[0], "What the table shows")
@@ -196,21 +209,56 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         yield Paragraph("Per inspected network:", "What the table shows")
         yield Items(lines)
     # Before the claims, so that they can fill the page that the figure does not fit on.
-    yield _accuracy(study, plan, summary)
-    if study.with_cost:
-        yield trained_cost_table(study, plan, results, summary)
+    yield from _values_and_curves(study, plan, results, summary, with_legend=with_legend)
     judged = judge_study(study, summary, plan)
-    claims = claim_tables.claims_table(
-        study, judged, with_legend=len(plan.studies) == 1, looks=claim_tables.stopping_words(plan)
-    )
+    looks = claim_tables.stopping_words(plan)
+    claims = claim_tables.claims_table(study, judged, with_legend=with_legend, looks=looks)
     if claims is not None:
         yield claims
-    advice = advice_paragraph(study, summary)
+    # In a report on several studies, the appendix has the number of seeds for each row.
+    advice = advice_paragraph(study, summary) if with_legend else None
     if advice is not None:
         yield advice
     yield from silent
     yield from _study_caveats(study, plan, summary)
     yield from _at_chance(study, plan, summary)
+
+
+def _main_table(study: Study, plan: Plan, results: Results, summary: StudySummary, *, with_legend: bool) -> Table:
+    """Return the table that answers the question of a study, in the layout that its data ask for."""
+    if study.compares_variances:
+        return variance_table(study, plan, summary)
+    grid = grid_of(study)
+    if grid is not None:
+        return grid_table(study, plan, summary, grid, with_legend=with_legend)
+    return study_table(study, plan, summary, results=results, with_legend=with_legend)
+
+
+def _values_and_curves(
+    study: Study, plan: Plan, results: Results, summary: StudySummary, *, with_legend: bool
+) -> Iterator[Block]:
+    """Yield the figure of the metric and that of the training, side by side where both are legible so."""
+    curves = None
+    if _has_curves(study, plan):
+        curves = data.curves_figure(study, plan, results, with_legend=with_legend)
+    is_half = curves is not None and curves.half
+    values = data.accuracy_figure(study, plan, summary, half=is_half, with_legend=with_legend)
+    # The values of a factorial are in its table, and its effects in a figure.
+    if values is None or with_legend or study.factorial is None:
+        yield values or Paragraph(f"No figure of “{study.title}”: no repeat finished.")
+    if curves is not None:
+        # Alone, a figure of half the width would leave the other half empty.
+        yield curves if values is not None else replace(curves, half=False)
+
+
+def _has_curves(study: Study, plan: Plan) -> bool:
+    """Return True if a study trains over several epochs, and its lines can be told apart."""
+    if study.trains_nothing or study.networks or study.metric == ATTENTION_GAP:
+        return False
+    # Combinations are called by all that is on, so that the legend of more would take the room of the curves.
+    if study.factorial is not None and len(study.variants) > _MOST_COMBINATIONS:
+        return False
+    return max((spec.train.epochs for spec in specs_of(plan, study.name)), default=0) > 1
 
 
 def _effects(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
@@ -287,16 +335,23 @@ def _figures(
         yield tradeoff_figure(study, plan, results, summary) or Paragraph(
             f"No figure of accuracy against multiply-adds: {without_both}."
         )
+    grid = data.grid_figure(study, plan, summary)
+    if grid is not None:
+        yield grid
     if max((spec.train.epochs for spec in specs_of(plan, study.name)), default=0) == 1:
-        yield Paragraph("No figures over the epochs of the training: it has one.")
+        # Where it holds for all studies of a report, that says it once.
+        if len(plan.studies) == 1 or not has_one_epoch(plan):
+            yield Paragraph("No figures over the epochs of the training: it has one.")
         return
     untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
     if len(study.variants) > MOST_TOLD_APART:
         untracked = unreported = f"{len(study.variants)} variants could not be told apart in it"
     if study.factorial is not None and len(study.variants) > _MOST_COMBINATIONS:
         yield Paragraph(f"No figure of the training: {len(study.variants)} combinations have too long a legend.")
-    elif not study.networks:
-        yield data.curves_figure(study, plan, results) or Paragraph(f"No figure of the training: {untracked}.")
+    elif not study.networks and data.curves_figure(study, plan, results) is None:
+        yield Paragraph(f"No figure of the training: {untracked}.")
+    if _entropy_is_appended(study, plan):
+        return
     trials = frozenset(trials_of(plan, study.name))
     for earlier_trials, title in titles_by_trials.items():
         # A figure that an earlier section has, of these trainings or of more, is not shown again.
@@ -309,17 +364,48 @@ def _figures(
     yield figure or Paragraph(f"No figure of the attention entropy: {unreported}.")
 
 
+def _entropy_is_appended(study: Study, plan: Plan) -> bool:
+    """Return True if the attention entropy of a study's networks is no part of its answer, and goes to the appendix.
+
+    It is a part of it where networks that differ in their temperature alone are compared, and where a report has that
+    study alone. What a factorial asks, its effects answer.
+    """
+    temperatures: dict[ModelSpec, set[tuple[str, float]]] = {}
+    for spec in specs_of(plan, study.name):
+        tau = spec.train.temperature
+        if tau is not None:
+            temperatures.setdefault(spec.model, set()).add((tau.schedule, tau.start))
+    is_compared = study.factorial is None and any(len(values) > 1 for values in temperatures.values())
+    return len(plan.studies) > 1 and not is_compared
+
+
+def _appended_figures(
+    plan: Plan, results: Results, summaries: Sequence[StudySummary], titles_by_trials: dict[frozenset[str], str]
+) -> Iterator[Block]:
+    """Yield the figures that no answer rests on: the values of factorials, and the entropy of most studies."""
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        if study.factorial is not None and len(plan.studies) > 1:
+            values = data.accuracy_figure(study, plan, summary)
+            if values is not None:
+                yield values
+        if study.trains_nothing or study.metric == ATTENTION_GAP or not _entropy_is_appended(study, plan):
+            continue
+        trials = frozenset(trials_of(plan, study.name))
+        # Networks that another figure has are not shown again.
+        figure = None
+        if not any(trials <= earlier_trials for earlier_trials in titles_by_trials):
+            figure = data.entropy_figure(study, plan, results)
+        if figure is not None:
+            titles_by_trials[trials] = study.title
+            yield figure
+
+
 def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     without_profile = "No figure of the attention per layer and class: no run holds an attention profile."
     yield attention.profile_figure(study, plan, results) or Paragraph(without_profile)
     classes = attention.classes_figure(study, plan, results)
     if classes is not None:
         yield classes
-
-
-def _accuracy(study: Study, plan: Plan, summary: StudySummary) -> Figure | Paragraph:
-    figure = data.accuracy_figure(study, plan, summary)
-    return figure or Paragraph(f"No figure of “{study.title}”: no repeat finished.")
 
 
 def _appended_effects(plan: Plan, summaries: Sequence[StudySummary]) -> Iterator[Block]:
@@ -330,7 +416,11 @@ def _appended_effects(plan: Plan, summaries: Sequence[StudySummary]) -> Iterator
 
 
 def _appendix(
-    plan: Plan, results: Results, summaries: Sequence[StudySummary], claims: Sequence[JudgedClaim]
+    plan: Plan,
+    results: Results,
+    summaries: Sequence[StudySummary],
+    claims: Sequence[JudgedClaim],
+    titles_by_trials: dict[frozenset[str], str],
 ) -> Iterable[Section]:
     # Only what the report has needs an explanation.
     method = dict(_METHOD) if plan.trials else {}
@@ -361,6 +451,15 @@ def _appendix(
     effects = tuple(_appended_effects(plan, summaries))
     if effects:
         yield Section("Effects and interactions", effects)
+    costs = []
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        if study.with_cost:
+            costs.append(trained_cost_table(study, plan, results, summary))
+    if costs:
+        yield Section("Costs of the networks", tuple(costs))
+    figures = tuple(_appended_figures(plan, results, summaries, titles_by_trials))
+    if figures:
+        yield Section("Further figures", figures)
     fairness = fairness_section(plan, results)
     if fairness is not None:
         yield fairness

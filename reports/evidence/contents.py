@@ -41,7 +41,10 @@ def contents(document: Document) -> Json:
                 if isinstance(block, Paragraph) and block.lead:
                     name += f" {block.lead}"
                 texts[_unused(name, texts)] = _words_of(block)
-    content = {"tables": tables, "words": texts, "figures": figures}
+    content: Json = {"tables": tables, "words": texts, "figures": figures}
+    if document.brief:
+        # Whoever makes the document again must know that it was shortened.
+        content["brief"] = True
     return {**content, "sha256": digest(content)}
 
 

@@ -289,6 +289,12 @@ def read_manifest(text: str) -> Json:
     return dict(content)
 
 
+def is_brief(content: Mapping[str, Any]) -> bool:
+    """Return True if a manifest is that of a report in two pages."""
+    document = content.get("document")
+    return isinstance(document, dict) and document.get("brief") is True
+
+
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Return True if a manifest's digest is that of its content."""
     # A digest cannot be part of what it is a digest of.

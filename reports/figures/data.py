@@ -5,37 +5,46 @@ Drawing is in `reports.figures.drawing`.
 
 from __future__ import annotations
 
+import math
 import re
 
 import pandas as pd
 
 from ablations.foreign_study import ForeignStudy
-from ablations.metrics import METRICS
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import ENTROPY_PREFIX, VAL_TOP1, slug
+from ablations.vocabulary import ENTROPY_PREFIX, TRAIN_LOSS, VAL_TOP1, slug
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
+from reports.content.grid import grid_of
 from reports.content.plan_words import (
     ELSEWHERE,
     MOST_TOLD_APART,
     Split,
     capitalized,
     data_words,
+    enumerated,
     network_titles,
     network_words,
     part_title,
     plural,
     repeats_of,
+    runs_heading,
     short_titles,
     specs_of,
     split_of,
 )
+from reports.content.published import published_value
 
 ACCURACY_COLUMNS = ("network", "variant", "seed", "value", "mean", "low", "high")
 CURVE_COLUMNS = ("variant", "step", "mean", "low", "high", "n")
+TRAINING_COLUMNS = ("measure", *CURVE_COLUMNS)
+GRID_COLUMNS = ("source", "across", "row", "level", "position", "mean", "low", "high", "confidence")
 ENTROPY_COLUMNS = ("network", "layer", "depth", "step", "mean", "n")
+
+_FEW, _SHORT = 10, 40
+"""Most variants, and characters of their titles, in a figure of half the width of a page."""
 
 
 def accuracy_data(study: Study, summary: StudySummary) -> pd.DataFrame:
@@ -70,6 +79,24 @@ def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TO
     grouped = curves.groupby(["variant", "step"])["value"].agg(["mean", "min", "max", "count"]).reset_index()
     grouped.columns = pd.Index(CURVE_COLUMNS)
     return _ordered(grouped, "variant", list(dict.fromkeys(titles["variant"])), ["step"])
+
+
+def training_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Return training loss and validation error per epoch and variant: `TRAINING_COLUMNS`, what was tracked of them.
+
+    The error is 100 minus the accuracy, in per cent.
+    """
+    parts = []
+    loss = curves_data(study, plan, results, TRAIN_LOSS)
+    if not loss.empty:
+        parts.append(loss.assign(measure="training loss"))
+    accuracy = curves_data(study, plan, results)
+    if not accuracy.empty:
+        ends = {"low": 100 - accuracy["high"], "high": 100 - accuracy["low"]}
+        parts.append(accuracy.assign(mean=100 - accuracy["mean"], **ends, measure="validation error (%)"))
+    if not parts:
+        return pd.DataFrame(columns=list(TRAINING_COLUMNS))
+    return pd.concat(parts, ignore_index=True)[list(TRAINING_COLUMNS)]
 
 
 def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
@@ -121,14 +148,19 @@ def _ordered(frame: pd.DataFrame, column: str, order: list[str], sort_columns: l
     return ranked.sort_values(["_rank", *sort_columns], kind="stable").drop(columns="_rank").reset_index(drop=True)
 
 
-def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
-    """Return the figure of the deciding metric per variant, or `None` without data."""
+def accuracy_figure(
+    study: Study, plan: Plan, summary: StudySummary, *, half: bool = False, with_legend: bool = True
+) -> Figure | None:
+    """Return the figure of the deciding metric per variant, of half the width if asked for; `None` without data.
+
+    Without a legend, the caption leaves to the report what dots and bars mean.
+    """
     measured = capitalized(study.metric_facts.words)
-    caption = (
-        f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. "
-        "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
-        "variants without a missing repeat."
-    )
+    # Of two figures that stand side by side, the table above says on which data and networks.
+    scope = f", {_seeds(study, plan)}" if half else f" on {scope_words(study, plan, split_of(study.metric))}"
+    caption = f"{measured} per variant{scope}."
+    if with_legend:
+        caption += f" {VALUES_LEGEND}"
     if study.trains_nothing:
         caption = (
             f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. Dots: the one network that "
@@ -136,7 +168,19 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         )
     if len(study.inspected) > 1:
         caption += " The panels have different scales."
-    return _values_figure(study, summary, caption)
+    return _values_figure(study, summary, caption, half=half)
+
+
+VALUES_LEGEND = (
+    "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for variants "
+    "without a missing repeat."
+)
+CURVES_LEGEND = "Lines: mean over seeds; bands: from the lowest to the highest seed."
+
+
+def _seeds(study: Study, plan: Plan) -> str:
+    seeds = repeats_of(plan, study)
+    return f"{seeds} {plural(seeds, 'seed')}"
 
 
 def foreign_figure(study: ForeignStudy, summary: StudySummary) -> Figure | None:
@@ -148,7 +192,7 @@ def foreign_figure(study: ForeignStudy, summary: StudySummary) -> Figure | None:
     return _values_figure(study, summary, caption)
 
 
-def _values_figure(study: Study, summary: StudySummary, caption: str) -> Figure | None:
+def _values_figure(study: Study, summary: StudySummary, caption: str, *, half: bool = False) -> Figure | None:
     data = accuracy_data(study, summary)
     if data.empty:
         return None
@@ -161,26 +205,95 @@ def _values_figure(study: Study, summary: StudySummary, caption: str) -> Figure 
         caption=caption,
         alt=f"{measured} of each variant with its interval; the table has the numbers.",
         axis=study.metric_facts.words,
+        half=half,
     )
 
 
-def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Return the figure of the validation accuracy per epoch, or `None` without data or with too many curves."""
-    data = curves_data(study, plan, results)
+def curves_figure(study: Study, plan: Plan, results: Results, *, with_legend: bool = True) -> Figure | None:
+    """Return the figure of training loss and validation error, or `None` without data or with too many curves.
+
+    Without a legend, the caption leaves to the report what lines and bands mean.
+    """
+    data = training_data(study, plan, results)
     if data.empty or data["variant"].nunique() > MOST_TOLD_APART:
         return None
+    half = fits_half(study)
+    scope = _seeds(study, plan) if half else scope_words(study, plan, "validation")
+    caption = f"{capitalized(enumerated(_measures(data)))} per epoch, {scope}."
+    if with_legend:
+        caption += f" {CURVES_LEGEND}"
     return Figure(
         name=f"{slug(study.name)}-curves",
         kind="curves",
         data=data,
         title=part_title(study.title, "training"),
-        caption=(
-            f"Validation accuracy per epoch, {scope_words(study, plan, 'validation')}. Lines: mean over seeds; "
-            "bands: from the lowest to the highest seed."
-        ),
-        alt="Validation accuracy over the epochs, one line per variant.",
-        axis=METRICS[VAL_TOP1].words,
+        caption=caption,
+        alt="Training loss and validation error over the epochs, one line per variant.",
+        axis="epoch",
+        half=half,
     )
+
+
+def _measures(data: pd.DataFrame) -> list[str]:
+    return [measure.removesuffix(" (%)") for measure in dict.fromkeys(data["measure"])]
+
+
+def fits_half(study: Study) -> bool:
+    """Return True if the figures of a study with a line per variant are legible in half the width of a page."""
+    titles = short_titles(study).values()
+    return not study.networks and len(titles) <= _FEW and max(map(len, titles)) <= _SHORT
+
+
+def grid_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
+    """Return the figure of the metric along the column that lies across, or `None` without a line in it."""
+    grid, data = grid_of(study), grid_data(study, summary)
+    # A line takes two points, of which the first may be that of another kind, such as a static network.
+    if grid is None or data[data["source"] == runs_heading(study)].groupby("row")["level"].nunique().max() < 2:
+        return None
+    measured = study.metric_facts.words
+    published = ""
+    if data["source"].nunique() > 1:
+        published = " Published numbers, of another data set and network, have a panel and a scale of their own."
+    return Figure(
+        name=f"{slug(study.name)}-grid",
+        kind="grid",
+        data=data,
+        title=f"{study.title}: along {grid.across}",
+        caption=(
+            f"{capitalized(measured)}, {scope_words(study, plan, split_of(study.metric))}: mean and 95 % t interval "
+            f"over training seeds, where no repeat is missing.{published}"
+        ),
+        alt=f"{capitalized(measured)} along {grid.across}, one line per row of the table.",
+        axis=measured,
+    )
+
+
+def grid_data(study: Study, summary: StudySummary) -> pd.DataFrame:
+    """Return a row per complete variant of a study with a column across, and per published one: `GRID_COLUMNS`.
+
+    `position` is the place of a level on the axis, and the published variants are those of the whole study.
+    """
+    points: list[tuple[str, str, str, str, int, float, float, float, str]] = []
+    whole = grid_of(study.whole)
+    grid = grid_of(study)
+    if grid is None or whole is None:
+        return pd.DataFrame(columns=list(GRID_COLUMNS))
+    positions = {level: position for position, level in enumerate(whole.levels)}
+    for (row, level), variant in grid.variants.items():
+        result = summary.get("", variant.name)
+        if result.complete:
+            low, high = result.estimate.low, result.estimate.high
+            place = (runs_heading(study), grid.across, grid.row_title(row), level, positions[level])
+            points.append((*place, result.estimate.mean, low, high, ""))
+    for (row, level), variant in whole.variants.items():
+        published = published_value(study.whole, variant)
+        if published is not None:
+            place = ("published", whole.across, whole.row_title(row), level, positions[level])
+            points.append((*place, published.value, math.nan, math.nan, published.confidence))
+    data = pd.DataFrame(points, columns=list(GRID_COLUMNS))
+    # A preset may have only some of the levels: the others would be empty places on the axis.
+    used = sorted(set(data["position"]))
+    return data.assign(position=data["position"].map(used.index))
 
 
 def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
@@ -195,18 +308,18 @@ def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         title=part_title(study.title, "attention entropy"),
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and epoch, "
-            "divided by log K: 1 is uniform, 0 is one-hot. The colours are even in the distance from 1, on a "
-            "logarithmic scale. Mean over images and seeds; "
+            "divided by log K: 1 is uniform, 0 is one-hot. Lines: each network after its last epoch. Colours and lines "
+            "are even in the distance from 1, on a logarithmic scale. Mean over images and seeds; "
             f"{scope_words(study, plan, 'validation')}."
         ),
-        alt="Heat maps of the attention entropy, layers by epochs, one per trained network.",
+        alt="Heat maps of the attention entropy, layers by epochs, and its lines after the last, per trained network.",
         axis="normalised entropy",
     )
 
 
 def scope_words(study: Study, plan: Plan, split: Split) -> str:
     """Return the data, the networks and the number of seeds behind a figure."""
-    specs, seeds = specs_of(plan, study.name), repeats_of(plan, study)
+    specs = specs_of(plan, study.name)
     if study.trains_nothing:
         return f"{data_words(specs, split)}, {network_words(specs)}, {ELSEWHERE}"
-    return f"{data_words(specs, split)}, {network_words(specs)}, {seeds} {plural(seeds, 'seed')}"
+    return f"{data_words(specs, split)}, {network_words(specs)}, {_seeds(study, plan)}"

@@ -7,7 +7,6 @@ the name of a variant is a dollar sign.
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -18,31 +17,27 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.errors import OutputError
 from reports.content.blocks import Figure, FigureKind
 from reports.content.formatting import printable
+from reports.figures.heat_maps import draw_classes, draw_entropy
+from reports.figures.lines import draw_curves, draw_grid, draw_profile
+from reports.figures.style import BLACK, HALF_WIDTH, PALETTE, PANEL, WIDTH, colour_of, distinct, short_name
 from reports.figures.tradeoff import OURS, PUBLISHED, STATIC
 
 ImageFormat = Literal["svg", "png", "pdf"]
 
-WIDTH = 6.3
-"""Inches: the width of the text on an A4 page."""
-
 _TALLEST = 8.0
-"""Inches: rows that would be taller are set closer."""
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
-"""Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""
-_BLACK = "#000000"
+"""Inches: rows that would be taller are set closer, whatever becomes of their names."""
+_ROOM, _CLOSEST = 2.6, 0.15
+"""Inches: rows that would be taller than the first are set closer, down to the second, at which names are legible."""
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "o")
 _WIDE = 3.0
 """Counts that differ by less than this factor have an even axis: a logarithmic one would have hardly a tick."""
-_DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -64,10 +59,6 @@ _STYLE: dict[Any, Any] = {
 }
 _PPI = 160.0
 """Resolution of figures as PNG, in pixels per inch."""
-_LONGEST_NAME = 42
-"""Characters of a name that are shown; a longer one would push the axes aside."""
-_PANEL = 20
-"""Characters that fit into a line above a panel."""
 _CLAIM_LINE = 44
 """Characters of a line that names a claim."""
 _FEW_CLAIMS = 10
@@ -75,11 +66,6 @@ _FAR = 12.0
 """Differences beyond so many sizes of interest get a logarithmic axis."""
 _MOST_NAMED = 150
 """Names of more rows would be too small to read and take most of the time of a drawing."""
-_LEAST_LACK = 1e-3
-"""The distance of an entropy from 1 below which all colours are alike."""
-_MOST_CLASSES = 24
-"""Names of more classes would not be legible; their numbers stand instead."""
-
 _PAGE = b"""#set document(date: none)
 #set page(width: auto, height: auto, margin: 0pt)
 #image(bytes(sys.inputs.drawing), format: "svg")
@@ -128,7 +114,8 @@ def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
 
 def _paint(figure: Figure) -> Canvas:
     """Paint a figure and lay it out."""
-    canvas = Canvas(layout="constrained")
+    # A drawing sets its own height, and the width only where it needs less.
+    canvas = Canvas(layout="constrained", figsize=(HALF_WIDTH if figure.half else WIDTH, 1))
     FigureCanvasAgg(canvas)
     _PAINTERS[figure.kind](canvas, figure.data, figure.axis)
     engine = canvas.get_layout_engine()
@@ -140,28 +127,30 @@ def _paint(figure: Figure) -> Canvas:
     return canvas
 
 
-def _name(text: str) -> str:
-    clean = printable(text)
-    if len(clean) > _LONGEST_NAME:
-        clean = clean[: _LONGEST_NAME - 1] + "…"
-    return clean
-
-
 def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    networks, variants = _distinct(data["network"]), _distinct(data["variant"])
-    height = min(0.24, _TALLEST / len(variants))
+    networks, variants = distinct(data["network"]), distinct(data["variant"])
+    # Of many rows, each is set closer, so that two figures share a page.
+    height = min(0.24, max(_ROOM / len(variants), _CLOSEST), _TALLEST / len(variants))
+    # Beside a drawing of half the width, long names take two lines.
+    is_wrapped = canvas.get_figwidth() < WIDTH and max(map(len, variants)) > PANEL
+    if is_wrapped:
+        height = 0.28
     # Names of networks stand above the panels; a study without inspected networks has none.
     title_height = 0.2 if networks != [""] else 0
-    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + title_height)
+    canvas.set_figheight(0.75 + height * len(variants) + title_height)
     panels = canvas.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     rows = {variant: row for row, variant in enumerate(variants)}
     for index, (axes, network) in enumerate(zip(panels, networks, strict=True)):
-        _paint_intervals(axes, data[data["network"] == network], rows, _colour(index))
-        axes.set_title(_name(network), fontsize="medium")
+        _paint_intervals(axes, data[data["network"] == network], rows, colour_of(index))
+        axes.set_title(short_name(network), fontsize="medium")
     if len(variants) <= _MOST_NAMED:
         # The print shrinks with the rows, so that names do not overlap.
         size = min(8.5, 60 * height)
-        panels[0].set_yticks(range(len(variants)), list(map(_name, variants)), fontsize=size)
+        names = list(map(short_name, variants))
+        if is_wrapped:
+            names = ["\n".join(textwrap.wrap(name, PANEL)) for name in names]
+            size = 7.0
+        panels[0].set_yticks(range(len(variants)), names, fontsize=size)
     else:
         panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
         panels[0].set_ylabel("row of the table")
@@ -185,26 +174,26 @@ def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colou
 
 def _draw_claims(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a panel per unit: a row per claim, its interval, and the published difference."""
-    units = _distinct(data["unit"])
+    units = distinct(data["unit"])
     counts = [int((data["unit"] == unit).sum()) for unit in units]
     # Of many claims, each has one line, so that all of them fit on the first page.
     height, lines = (0.26, 2) if len(data) <= _FEW_CLAIMS else (0.16, 1)
-    canvas.set_size_inches(WIDTH, 0.35 + sum(0.55 + height * count for count in counts))
+    canvas.set_figheight(0.35 + sum(0.55 + height * count for count in counts))
     panels = canvas.subplots(len(units), 1, squeeze=False, height_ratios=[1.2 + count for count in counts])[:, 0]
     for axes, unit in zip(panels, units, strict=True):
         rows = data[data["unit"] == unit]
         _paint_claims(axes, rows, lines)
-        axes.set_xlabel(f"{axis} ({_name(unit)})")
+        axes.set_xlabel(f"{axis} ({short_name(unit)})")
 
 
 def _paint_claims(axes: Axes, rows: pd.DataFrame, lines: int) -> None:
     positions = range(len(rows))
     size = float(rows["size"].max())
     axes.axvspan(-size, size, color="#EEEEEE", lw=0)
-    axes.axvline(0, color=_BLACK, lw=0.6)
-    axes.hlines(positions, rows["low"], rows["high"], color=_colour(0), lw=1.6)
-    axes.plot(rows["value"], positions, "o", color=_colour(0), ms=4.6, ls="none")
-    axes.plot(rows["published"], positions, "D", mfc="none", mec=_colour(1), mew=1.1, ms=4.6, ls="none")
+    axes.axvline(0, color=BLACK, lw=0.6)
+    axes.hlines(positions, rows["low"], rows["high"], color=colour_of(0), lw=1.6)
+    axes.plot(rows["value"], positions, "o", color=colour_of(0), ms=4.6, ls="none")
+    axes.plot(rows["published"], positions, "D", mfc="none", mec=colour_of(1), mew=1.1, ms=4.6, ls="none")
     farthest = rows[["value", "low", "high", "published"]].abs().max().max()
     if farthest > _FAR * size:
         # Differences of tenths and of tens stand beside each other: even steps would hide the former.
@@ -223,139 +212,18 @@ def _paint_claims(axes: Axes, rows: pd.DataFrame, lines: int) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    canvas.set_size_inches(WIDTH, 2.3)
-    axes = canvas.subplots()
-    variants = _distinct(data["variant"])
-    for index, variant in enumerate(variants):
-        curve, colour, label = data[data["variant"] == variant], _colour(index), _name(variant)
-        # Markers show single epochs while there are few; more would hide the line.
-        marker = "o" if len(curve) < 15 else ""
-        # Colours begin anew after the palette, and other dashes tell the lines apart then.
-        dashes = _DASHES[(index // len(_PALETTE)) % len(_DASHES)]
-        axes.plot(curve["step"], curve["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=label)
-        axes.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(axis)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Fourteen names are as high as the axes.
-    canvas.legend(loc="outside right center", ncols=1 + (len(variants) - 1) // 14)
-
-
-def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    networks = _distinct(data["network"])
-    panels = _panels(canvas, len(networks))
-    image = None
-    for axes, network in zip(panels.flat, networks, strict=False):
-        grid = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
-        image = _paint_heat_map(axes, network, grid, (min(grid.columns), max(grid.columns)))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _label_panels(canvas, panels, image, "epoch", axis)
-
-
-def _paint_heat_map(axes: Axes, title: str, grid: pd.DataFrame, ends: tuple[float, float]) -> AxesImage:
-    """Paint entropies of layers from top to bottom; `ends` are those of the horizontal axis."""
-    # Half a step on each side, so that a tick stands in the middle of its cell.
-    extent = (ends[0] - 0.5, ends[1] + 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
-    # Most entropies of a trained network are within a hundredth of 1: only their distance from 1 can be told apart.
-    lacking = (1 - grid).clip(lower=_LEAST_LACK)
-    norm = LogNorm(_LEAST_LACK, 1.0)
-    image = axes.imshow(lacking, norm=norm, aspect="auto", extent=extent, cmap="cividis_r", interpolation="nearest")
-    axes.set_title("\n".join(textwrap.wrap(_name(title), _PANEL)), fontsize="medium")
-    axes.grid(visible=False)
-    return image
-
-
-def _label_panels(canvas: Canvas, panels: Any, image: AxesImage | None, x_label: str, colour_label: str) -> None:
-    """Label heat maps of layers, which share their axes and a colour bar."""
-    canvas.supxlabel(x_label, fontsize="medium")
-    canvas.supylabel("layer, from the input", fontsize="medium")
-    if image is not None:
-        bar = canvas.colorbar(image, ax=panels, label=colour_label, shrink=0.9, aspect=30)
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda lack, _: f"{1 - lack:g}"))
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
-        # Uniform attention, entropy 1, is at the top.
-        bar.ax.invert_yaxis()
-
-
-def _panels(canvas: Canvas, count: int, height: float = 1.4) -> Any:
-    """Return panels in rows of at most four, those beyond `count` not drawn."""
-    columns = min(4, count)
-    rows = math.ceil(count / columns)
-    # One or two panels as wide as the page would be flat.
-    width = WIDTH if columns > 2 else WIDTH * 0.7
-    canvas.set_size_inches(width, 0.6 + height * rows)
-    panels = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in list(panels.flat)[count:]:
-        axes.set_visible(False)
-    return panels
-
-
-def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    canvas.set_size_inches(WIDTH, 2.9)
-    axes = canvas.subplots()
-    variants = _distinct(data["variant"])
-    for index, variant in enumerate(variants):
-        profile, colour, label = data[data["variant"] == variant], _colour(index), _name(variant)
-        # Profiles often lie on each other: their dashes differ as well as their colours.
-        dashes = _DASHES[index % len(_DASHES)]
-        axes.plot(profile["index"], profile["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=label)
-        axes.fill_between(profile["index"], profile["low"], profile["high"], color=colour, alpha=0.18, lw=0)
-    axes.set_xlabel("layer, from the input")
-    axes.set_ylabel(axis)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _mark_resolutions(axes, data[data["variant"] == variants[0]])
-    canvas.legend(loc="outside right center")
-
-
-def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
-    """Draw a line where the input resolution changes, and the resolutions above, between the lines."""
-    axes.set_xlim(layers["index"].min() - 0.5, layers["index"].max() + 0.5)
-    # Neighbouring layers of one resolution get one number: the sum rises where the resolution changes.
-    runs = (layers["resolution"] != layers["resolution"].shift()).cumsum()
-    for _, run in layers.groupby(runs):
-        begin, end = run["index"].min(), run["index"].max()
-        if begin > layers["index"].min():
-            axes.axvline(begin - 0.5, color="#999999", lw=0.6, ls=":")
-        position = ((begin + end) / 2, 1.01)
-        label = str(run["resolution"].iloc[0])
-        # Above a single layer there is no room for the unit.
-        if end > begin:
-            label += " px"
-        axes.annotate(label, position, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
-
-
-def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    variants, classes = _distinct(data["variant"]), _distinct(data["class"])
-    panels = _panels(canvas, len(variants), 2.6)
-    image = None
-    for axes, variant in zip(panels.flat, variants, strict=False):
-        grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
-        grid = grid.reindex(columns=classes)
-        image = _paint_heat_map(axes, variant, grid, (0, len(classes) - 1))
-        if len(classes) <= _MOST_CLASSES:
-            axes.set_xticks(range(len(classes)), list(map(_name, classes)), rotation=90, fontsize=7)
-    _label_panels(canvas, panels, image, "class", axis)
-
-
-def _distinct(values: pd.Series) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
-def _colour(index: int) -> str:
-    return _PALETTE[index % len(_PALETTE)]
-
-
 def _draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds: all trials, the front, its members' intervals over repeats."""
-    canvas.set_size_inches(WIDTH, 3.2)
+    canvas.set_figheight(3.2)
     axes = canvas.subplots()
     axes.plot(data["multiply_adds"], data["top1"], "o", color="#9A9A9A", ms=3.2, ls="none", label="trial")
     front = data[data["in_front"]].sort_values("multiply_adds")
-    axes.plot(front["multiply_adds"], front["top1"], "-o", color=_colour(0), mfc="white", ms=4.6, lw=1.2, label="front")
+    axes.plot(
+        front["multiply_adds"], front["top1"], "-o", color=colour_of(0), mfc="white", ms=4.6, lw=1.2, label="front"
+    )
     repeated = front.dropna(subset=["mean"])
     if len(repeated):
-        x, colour = repeated["multiply_adds"], _colour(1)
+        x, colour = repeated["multiply_adds"], colour_of(1)
         axes.vlines(x, repeated["low"], repeated["high"], color=colour, lw=1.4)
         axes.plot(x, repeated["mean"], "o", color=colour, ms=4.2, ls="none", label="front, again")
     axes.set_xscale("log")
@@ -369,11 +237,11 @@ def _draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 def _draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a panel per method: the share of each factor, its interval, and the level of chance."""
-    factors, methods = _distinct(data["factor"]), _distinct(data["method"])
-    canvas.set_size_inches(WIDTH, 0.9 + 0.32 * len(factors))
+    factors, methods = distinct(data["factor"]), distinct(data["method"])
+    canvas.set_figheight(0.9 + 0.32 * len(factors))
     panels = canvas.subplots(1, len(methods), sharey=True, sharex=True, squeeze=False)[0]
     for index, (axes, method) in enumerate(zip(panels, methods, strict=True)):
-        _paint_shares(axes, data[data["method"] == method], factors, _colour(index))
+        _paint_shares(axes, data[data["method"] == method], factors, colour_of(index))
         axes.set_title(method, fontsize="medium")
     panels[0].set_yticks(range(len(factors)), factors)
     # Upside down, in the order of the table.
@@ -394,17 +262,17 @@ def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: st
 
 def _draw_effects(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw every effect of a factorial with its interval, those of as many factors in one colour."""
-    terms = _distinct(data["term"])
-    height = min(0.24, _TALLEST / len(terms))
-    canvas.set_size_inches(WIDTH, 0.75 + height * len(terms))
+    terms = distinct(data["term"])
+    height = min(0.24, max(_ROOM / len(terms), _CLOSEST), _TALLEST / len(terms))
+    canvas.set_figheight(0.75 + height * len(terms))
     axes = canvas.subplots()
     axes.axvline(0, color="#333333", lw=0.8)
-    for index, order in enumerate(_distinct(data["order"])):
+    for index, order in enumerate(distinct(data["order"])):
         effects = data[data["order"] == order]
         row_positions = list(map(terms.index, effects["term"]))
-        axes.hlines(row_positions, effects["low"], effects["high"], color=_colour(index), lw=1.4)
-        axes.plot(effects["value"], row_positions, "o", color=_colour(index), ms=4.6, ls="none")
-    axes.set_yticks(range(len(terms)), list(map(_name, terms)), fontsize=min(8.5, 60 * height))
+        axes.hlines(row_positions, effects["low"], effects["high"], color=colour_of(index), lw=1.4)
+        axes.plot(effects["value"], row_positions, "o", color=colour_of(index), ms=4.6, ls="none")
+    axes.set_yticks(range(len(terms)), list(map(short_name, terms)), fontsize=min(8.5, 60 * height))
     # Upside down, so that rows run from top to bottom as in the table.
     axes.set_ylim(len(terms) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -414,35 +282,35 @@ def _draw_effects(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds, a panel per set of images; published networks are lighter."""
-    panels = _distinct(data["panel"])
-    canvas.set_size_inches(WIDTH, 3.3)
+    panels = distinct(data["panel"])
+    canvas.set_figheight(2.5)
     subplots = canvas.subplots(1, len(panels), squeeze=False)[0]
     subject = "kind"
     if data["kind"].nunique() <= 2 and data["backbone"].nunique() > 1:
         # Static networks are hollow, so that colours can tell backbones apart.
         subject = "backbone"
-    styles = _tradeoff_styles(_distinct(data[subject]))
+    styles = _tradeoff_styles(distinct(data[subject]))
     for axes, panel in zip(subplots, panels, strict=True):
         points = data[data["panel"] == panel]
         _paint_tradeoff(axes, points, subject, styles)
         title = panel
         if len(panels) > 1:
             title = f"{points['source'].iloc[0]}: {panel}"
-        axes.set_title("\n".join(textwrap.wrap(_name(title), 2 * _PANEL)), fontsize="medium")
+        axes.set_title("\n".join(textwrap.wrap(short_name(title), 2 * PANEL)), fontsize="medium")
     canvas.supxlabel("multiply-adds (M)", fontsize="medium")
     subplots[0].set_ylabel(axis)
     handles = []
     for label, (colour, marker) in styles.items():
         face = "white" if label == STATIC else colour
-        line = Line2D([], [], color=colour, marker=marker, mfc=face, ms=4.6, lw=1.2, label=_name(str(label)))
+        line = Line2D([], [], color=colour, marker=marker, mfc=face, ms=4.6, lw=1.2, label=short_name(str(label)))
         handles.append(line)
     canvas.legend(handles=handles, loc="outside right upper")
 
 
 def _tradeoff_styles(labels: list[str]) -> dict[str, tuple[str, str]]:
     """Return a colour and a marker for each label; static networks are black circles."""
-    colours = [colour for colour in _PALETTE if colour != _BLACK]
-    styles = {label: (_BLACK, "o") for label in labels if label == STATIC}
+    colours = [colour for colour in PALETTE if colour != BLACK]
+    styles = {label: (BLACK, "o") for label in labels if label == STATIC}
     for index, label in enumerate(label for label in labels if label != STATIC):
         styles[label] = (colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
     return styles
@@ -496,13 +364,14 @@ def _scale_multiply_adds(axes: Axes, counts: pd.Series) -> None:
 _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "accuracy": _draw_accuracy,
     "claims": _draw_claims,
-    "curves": _draw_curves,
-    "entropy": _draw_entropy,
-    "profile": _draw_profile,
-    "classes": _draw_classes,
+    "curves": draw_curves,
+    "entropy": draw_entropy,
+    "profile": draw_profile,
+    "classes": draw_classes,
     "pareto": _draw_pareto,
     "importance": _draw_importance,
     "tradeoff": _draw_tradeoff,
     "effects": _draw_effects,
+    "grid": draw_grid,
 }
 """The functions that draw on a canvas a table whose values have the name of an axis."""

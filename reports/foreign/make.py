@@ -17,7 +17,9 @@ from reports.collect.foreign.cells import ForeignCells, cells_of
 from reports.collect.foreign.measurements import Columns, ForeignResults
 from reports.collect.foreign.source import default_name, read_results
 from reports.content.blocks import Document
+from reports.content.file_names import brief_stem
 from reports.content.maker import Maker
+from reports.document.brief import brief_of
 from reports.document.foreign_report import build_foreign_document, foreign_verdicts
 from reports.evidence.foreign_manifest import Json, foreign_manifest, with_foreign_manifest
 from reports.evidence.manifest import made_by
@@ -98,8 +100,10 @@ class ForeignReport:
     content: Json
 
 
-def compute_foreign(study: ForeignStudy, results: ForeignResults, made: Mapping[str, Any]) -> ForeignReport:
-    """Return the report on a foreign study.
+def compute_foreign(
+    study: ForeignStudy, results: ForeignResults, made: Mapping[str, Any], *, brief: bool = False
+) -> ForeignReport:
+    """Return the report on a foreign study, in two pages if it is to be `brief`.
 
     Raises:
         ResultsError: If values do not fit the study.
@@ -108,16 +112,24 @@ def compute_foreign(study: ForeignStudy, results: ForeignResults, made: Mapping[
     summary = summarize_foreign(study, cells)
     claims = foreign_verdicts(study, summary)
     document = build_foreign_document(study, results.source, cells, summary, claims)
+    if brief:
+        document = brief_of(document)
     content = foreign_manifest(study, results, summary, claims, document, made)
     return ForeignReport(study, cells, summary, claims, with_foreign_manifest(document, content), content)
 
 
 def make_foreign_report(
-    request: ForeignRequest, formats: Sequence[str], folder: Path, maker: Maker, *, stem: str | None = None
+    request: ForeignRequest,
+    formats: Sequence[str],
+    folder: Path,
+    maker: Maker,
+    *,
+    stem: str | None = None,
+    brief: bool = False,
 ) -> tuple[ForeignReport, dict[str, Path]]:
     """Write the report on foreign results in each of the formats, and return it with its files by format.
 
-    The files are called `stem`, or after the study.
+    The files are called `stem`, or after the study; one in two pages (`brief`) has an ending of its own.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -127,6 +139,6 @@ def make_foreign_report(
     for name in formats:
         get_renderer(name)
     study, results = request.read()
-    report = compute_foreign(study, results, made_by(maker))
+    report = compute_foreign(study, results, made_by(maker), brief=brief)
     ensure_folder(folder)
-    return report, render(report.document, formats, folder, stem or study.name)
+    return report, render(report.document, formats, folder, stem or brief_stem(study.name, brief=brief))

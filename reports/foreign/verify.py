@@ -16,7 +16,7 @@ from reports.collect.foreign.measurements import ForeignResults
 from reports.collect.foreign.source import kind_of, read_results
 from reports.content.maker import Maker
 from reports.evidence.foreign_manifest import Json, stated_in
-from reports.evidence.manifest import is_intact, made_by
+from reports.evidence.manifest import is_brief, is_intact, made_by
 from reports.evidence.report_file import Carried
 from reports.foreign.make import compute_foreign
 from reports.verify import Verification, compare_pages, differences, number_count, other_tools, rendered_again
@@ -63,7 +63,7 @@ def verify_foreign(path: Path, report: Carried, stored: Json, address: str | Non
         # The source has the name that the report gives it: a renamed file holds the same results.
         results = replace(read, source=copy.source, columns=copy.columns)
     try:
-        again = compute_foreign(study, results, stored["made_by"])
+        again = compute_foreign(study, results, stored["made_by"], brief=is_brief(stored))
     except AblationError as error:
         return Verification((*lines, f"nothing can be computed: {error}"), tuple(notes))
     for section in _COMPUTED:

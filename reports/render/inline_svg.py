@@ -22,7 +22,7 @@ _COLOURS = {
     "#e69f00": "var(--c5)",
     "#8c6d1f": "var(--c7)",
 }
-"""Colours of `reports.figures.drawing` as variables of the page, which has other values in its dark mode."""
+"""Colours of `reports.figures.style` as variables of the page, which has other values in its dark mode."""
 
 _PROLOG = re.compile(r"^.*?(?=<svg )", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

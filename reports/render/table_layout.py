@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from reports.content.blocks import Table, TableCell, Text
+from reports.content.blocks import Interval, Number, Table, TableCell, Text
 from reports.content.formatting import set_rows
 
 _LONG_TEXT = 40
@@ -69,7 +69,9 @@ def characters_across(table: Table) -> int:
 def has_numbers(table: Table) -> bool:
     """Return True if a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
     kinds = [column.kind for column in table.columns]
-    return "interval" in kinds or kinds.count("number") > 1
+    if "interval" in kinds or kinds.count("number") > 1:
+        return True
+    return any(isinstance(cell, Number | Interval) for row in table.rows for cell in row[-1:])
 
 
 def wrapping(table: Table) -> tuple[bool, ...]:

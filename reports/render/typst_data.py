@@ -23,6 +23,7 @@ def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
         "sections": _sections(document.sections, drawings),
         "appendix": _sections(document.appendix, drawings),
         "attachments": list(map(_attachment, document.attachments)),
+        "brief": document.brief,
     }
 
 
@@ -36,7 +37,19 @@ def _sections(sections: Iterable[Section], drawings: Mapping[str, str]) -> list[
 
 
 def _blocks(blocks: Iterable[Block], drawings: Mapping[str, str]) -> list[Json]:
-    return [_block(block, drawings) for block in blocks]
+    rows: list[Json] = []
+    waiting: Json | None = None
+    for block in blocks:
+        content = _block(block, drawings)
+        is_half = isinstance(block, Figure) and block.half
+        if is_half and waiting is not None:
+            # The first of the pair is in its place already.
+            rows[-1] = {"type": "pair", "figures": [waiting, content]}
+            waiting = None
+        else:
+            rows.append(content)
+            waiting = content if is_half else None
+    return rows
 
 
 @singledispatch

@@ -39,7 +39,8 @@ def published_cell(value: PublishedValue | None, *, least: int = 1, signed: bool
     if value is None:
         return Missing()
     # Its own decimals: fewer would round it, and more would claim what was not published.
-    return Number(value.value, decimals_of(value.value, least), signed=signed, marks=marks_of(value))
+    decimals = decimals_of(value.value, least)
+    return Number(value.value, decimals, signed=signed, marks=marks_of(value), tone="aside")
 
 
 def published_marks(values: Iterable[PublishedValue | None]) -> list[str]:

@@ -15,7 +15,7 @@ from ablations.planning.plan import Plan
 from ablations.study import Study
 from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.collect.unlearned import quoted
-from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text, Tone
+from reports.content.blocks import Column, Interval, Missing, Note, Number, Table, TableCell, Text, Tone
 from reports.content.formatting import number
 from reports.content.plan_words import (
     capitalized,
@@ -50,7 +50,7 @@ _TONES: dict[Verdict, Tone] = {
 }
 _OURS = "ours"
 _CLAIM_COLUMNS = columns_of("text", "network", "claim", "rank", "verdict", "remark", "decided by")
-_OVERVIEW_COLUMNS = columns_of("text", "study", "claim", "network", "rank", "verdict", "remark")
+_OVERVIEW_COLUMNS = columns_of("text", "study", "claim", "network", "rank", "verdict")
 _CONTRAST_COLUMNS = columns_of("text", "claim", "contrast", "verdict", "remark")
 _JUDGED = (
     "mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
@@ -133,16 +133,18 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     notes = []
     if with_legend:
         notes.append(legend(looks))
-    notes += [*_left_out(study, claims), *_without_verdict(study, claims), *_mark_notes(claims)]
-    caption = _claims_caption(study, has_bounds=visible["must be"])
-    return Table(part_title(study.title, "claims"), caption, columns, rows, tuple(notes), rules)
+    notes += [*_left_out(study, claims), *_without_verdict(study, claims), *_mark_notes(claims, published=with_legend)]
+    caption = _claims_caption(study, has_bounds=visible["must be"], in_full=with_legend)
+    return Table(part_title(study.title, "claims"), caption, columns, rows, tuple(notes), rules, role="verdicts")
 
 
-def _claims_caption(study: Study, *, has_bounds: bool) -> str:
+def _claims_caption(study: Study, *, has_bounds: bool, in_full: bool) -> str:
     wording = study.metric_facts
     units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
     bound = "" if has_bounds else "; it must lie above 0"
     size = study.smallest_of_interest
+    if not in_full:
+        return f"In {units}; the size of interest is {size:g}{bound}. “Verdicts” says how to read it."
     judged = _JUDGED_SINGLE if study.trains_nothing else _JUDGED
     held = "Published findings held against our runs"
     if not study.published:
@@ -261,44 +263,61 @@ def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[No
             yield Note(f"{subject}, all that is compared is at chance: {_listed(study, at_chance)}.")
 
 
-def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
-    published = []
+def _mark_notes(claims: Iterable[JudgedClaim], *, published: bool) -> Iterator[Note]:
+    """Yield the notes on marks; on those of published numbers only if asked for."""
+    values = []
     has_mean_alone = False
     for judged in claims:
         if judged.decisive:
-            published.append(judged.decisive.published)
+            values.append(judged.decisive.published)
             has_mean_alone |= judged.decisive.difference.no_spread
-    for mark in published_marks(published):
-        yield Note(mark_note(mark), mark)
+    if published:
+        for mark in published_marks(values):
+            yield Note(mark_note(mark), mark)
     if has_mean_alone:
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
 
 
-def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
-    """Return the verdicts on all claims of a report, study by study."""
+def overview_table(plan: Plan, claims: Sequence[JudgedClaim], guide: Iterable[Note] = ()) -> Table:
+    """Return the verdicts on all claims of a report, study by study; `guide` says how to read all further tables."""
     titled_cells = []
-    # Bounds are in the tables of the studies: this one is wide enough.
-    visible = {"network": False, "must be": False, "published": False}
+    # Intervals, bounds and published differences are in the tables of the studies.
+    visible = {"network": False}
     for study, judged in _with_studies(plan.studies, claims):
         visible["network"] |= bool(judged.network)
-        visible["published"] |= judged.decisive is not None and judged.decisive.published is not None
-        _, *measured = _measured_cells(study, judged.decisive)
         cells = text_cells(judged.claim.name, network_titles(study)[judged.network], judged.rank)
-        titled_cells.append((study.title, (*cells, verdict_cell(judged.verdict), Text(judged.remark), *measured)))
+        titled_cells.append((study.title, (*cells, verdict_cell(judged.verdict), _mean_cell(study, judged))))
     all_rows, rules = grouped(titled_cells)
-    columns, rows = visible_columns(visible, (*_OVERVIEW_COLUMNS, *_measured_columns()), all_rows)
-    units = "points of accuracy or, of the attention profile, entropy from 0 to 1"
-    judged_by = _JUDGED
-    if all(study.trains_nothing for study in plan.studies):
-        judged_by = _JUDGED_SINGLE
-    caption = f"All claims of this report, in {units}. Ours: {judged_by}."
-    return Table("Verdicts", caption, columns, rows, (legend(stopping_words(plan)), *_mark_notes(claims)), rules)
+    columns, rows = visible_columns(visible, (*_OVERVIEW_COLUMNS, Column(_OURS, "number")), all_rows)
+    caption = (
+        "All claims of this report. Ours: the difference in the contrast that decides, positive in the claimed "
+        "direction, in points of accuracy or, of the attention profile, entropy from 0 to 1. The tables of the studies "
+        "have the intervals, the published differences and what would decide the rest."
+    )
+    notes = (legend(stopping_words(plan)), *_mark_notes(claims, published=False), *guide)
+    return Table("Verdicts", caption, columns, rows, notes, rules, role="verdicts")
+
+
+def _mean_cell(study: Study, judged: JudgedClaim) -> TableCell:
+    """Return the deciding difference of a claim without its interval."""
+    if judged.decisive is None:
+        return Missing()
+    cell = _difference_cell(study, judged.decisive)
+    if isinstance(cell, Interval):
+        return Number(cell.value, cell.decimals, signed=True, marks=cell.marks)
+    return cell
 
 
 def _with_studies(studies: Iterable[Study], claims: Iterable[JudgedClaim]) -> Iterator[tuple[Study, JudgedClaim]]:
     studies_by_name = {study.name: study for study in studies}
     for judged in claims:
         yield studies_by_name[judged.study], judged
+
+
+def judged_words(plan: Plan) -> str:
+    """Return a sentence on the numbers of the tables of claims: ours, their level, and where they must lie."""
+    judged_by = _JUDGED_SINGLE if all(study.trains_nothing for study in plan.studies) else _JUDGED
+    return f"Claims, ours: {judged_by}; where its whole length must lie: “must be”, or above 0."
 
 
 def verdict_counts(claims: Iterable[JudgedClaim]) -> str:

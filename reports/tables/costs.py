@@ -114,6 +114,7 @@ def cost_table(study: Study, plan: Plan, results: Results) -> Table:
         rows=tuple([tuple(_cells(study, row, marks)) for row in rows]),
         notes=tuple(_notes(study, rows, marks)),
         rules=_new_networks(study),
+        role="main",
     )
 
 

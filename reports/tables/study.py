@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from ablations.foreign_study import ForeignStudy
-from ablations.metrics import MetricFacts
+from ablations.metrics import METRICS, MetricFacts
 from ablations.planning.plan import Plan
-from ablations.published import PublishedTable, PublishedValue
+from ablations.published import PublishedTable
 from ablations.spec.titles import model_title
 from ablations.study import Study, Variant
-from reports.analysis.statistics import Estimate
+from ablations.vocabulary import TEST_TOP1, TEST_TOP5
+from reports.analysis.statistics import Estimate, estimate
 from reports.analysis.summary import StudySummary, VariantSummary
+from reports.collect.results import Results, finished_values
 from reports.collect.unlearned import MARK as UNLEARNED
 from reports.collect.unlearned import seeds_and_reasons
 from reports.content.blocks import Column, ColumnKind, Interval, Missing, Note, Number, Table, TableCell, Text
@@ -30,16 +33,10 @@ from reports.content.plan_words import (
     specs_of,
     split_of,
 )
-from reports.content.published import (
-    decimals_of,
-    least_sure,
-    mark_note,
-    marks_of,
-    published_comparable,
-    published_value,
-    source_of,
-)
-from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
+from reports.content.published import mark_note, source_of
+from reports.tables.cells import TableRow, labels_of, published_marks, text_cells
+from reports.tables.columns.counted import CountedColumns
+from reports.tables.columns.published import TOP5, PublishedColumns
 from reports.tables.uncertainty_words import (
     COVERS_IMAGES,
     IMPROVEMENT,
@@ -55,46 +52,96 @@ NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would c
 _LISTED = 12
 """At most so many rows are named in notes of a kind; the others are counted."""
 
-_PUBLISHED_HEADINGS = {"top1": "top-1", "top5": "top-5"}
 _ON, _OFF = "✓", "–"
+_TOP = 5
+"""Classes of which any are among the first five."""
 
 
-def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
+@dataclass(frozen=True)
+class _Beside:
+    """The columns beside the measured ones; each is `None` where a table has none of its kind."""
+
+    published: PublishedColumns
+    counted: CountedColumns | None = None
+    top5: Mapping[str, TableCell] | None = None
+
+
+def study_table(
+    study: Study, plan: Plan, summary: StudySummary, *, results: Results | None = None, with_legend: bool = True
+) -> Table:
     """Return the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
     reference with its 95 % interval, the probability of improvement, and stars where there are any; then the published
     number, and its difference to the published reference. A variant with a missing repeat has no mean: the table says
     `n = 2/3` instead of averaging what happens to be there.
+
+    Args:
+        results: For the columns beyond the study's metric: parameters and multiply-adds where they were counted, and
+            top-5 accuracy where the paper has it.
+        with_legend: Whether the notes explain what all tables of a report share: stars, marks, published numbers.
     """
-    published = _Published(study)
-    notes = (*_published_notes(study, plan, published), *_row_notes(study, summary))
-    return _table(study, summary, published, table_caption(study, plan, summary), notes)
+    counted = CountedColumns(study, results) if results is not None and study.with_cost else None
+    top5 = _top5_cells(study, plan, results) if results is not None and shows_top5(study, plan) else None
+    published = PublishedColumns(study, with_top5=top5 is not None, with_counts=counted is None)
+    beside = _Beside(published, counted, top5)
+    notes = (
+        *published_notes(study, plan, published, beside.counted, with_legend=with_legend),
+        *row_notes(study, summary, with_legend=with_legend),
+    )
+    return _table(study, summary, beside, table_caption(study, plan, summary), notes)
+
+
+def shows_top5(study: Study, plan: Plan) -> bool:
+    """Return True if a study's table has top-5 accuracy: the paper gives it there, and five are not all classes."""
+    classes = max((spec.data.facts.num_classes for spec in specs_of(plan, study.name)), default=0)
+    # Columns for several networks leave no room on a page for more.
+    if study.metric != TEST_TOP1 or classes <= _TOP or len(study.inspected) > 1:
+        return False
+    table = study.published_table
+    in_paper = table is not None and any(table.get(variant.published_key, TOP5) for variant in study.variants)
+    return in_paper or study.with_cost
+
+
+def _top5_cells(study: Study, plan: Plan, results: Results) -> Mapping[str, TableCell] | None:
+    """Return the top-5 accuracy of each variant; `None` if none was tracked."""
+    cells: dict[str, TableCell] = {}
+    for (_, variant), repeats in results.repeats(study.name, TEST_TOP5).items():
+        values = finished_values(repeats)
+        cells[variant] = Missing()
+        if len(values) == len(repeats):
+            mean = estimate(tuple(values.values()))
+            cells[variant] = Number(mean.mean, METRICS[TEST_TOP5].decimals, mean.sd)
+    return cells if any(isinstance(cell, Number) for cell in cells.values()) else None
 
 
 def foreign_study_table(study: ForeignStudy, summary: StudySummary) -> Table:
     """Return the table of a study whose runs were made elsewhere, in the same columns."""
-    published = _Published(study)
+    published = PublishedColumns(study)
     notes = []
     if published.table is not None:
         notes.append(Note(f"Published: {published.table.setting}. The study file states the numbers."))
-    notes += _row_notes(study, summary)
-    return _table(study, summary, published, foreign_caption(study, summary), notes)
+    notes += row_notes(study, summary)
+    return _table(study, summary, _Beside(published), foreign_caption(study, summary), notes)
 
 
-def _table(study: Study, summary: StudySummary, published: _Published, caption: str, notes: Iterable[Note]) -> Table:
+def _table(study: Study, summary: StudySummary, beside: _Beside, caption: str, notes: Iterable[Note]) -> Table:
     # Where all intervals cover the same, the caption says what, and none is marked.
     covering = (COVERS_IMAGES,) if is_mixed(summary) else ()
     rows: list[TableRow] = []
     for variant in study.variants:
-        measured = _measured_cells(study, variant, summary, covering)
-        rows.append((*text_cells(*labels_of(variant)), *measured, *published.cells(variant)))
+        counts = tuple(beside.counted.cells(variant)) if beside.counted is not None else ()
+        measured = _measured_cells(study, variant, summary, covering, beside)
+        rows.append((*text_cells(*labels_of(variant)), *counts, *measured, *beside.published.cells(variant)))
+    count_columns = beside.counted.columns() if beside.counted is not None else ()
+    measured_columns = _measured_columns(study, summary, beside)
     return Table(
         title=study.title,
         caption=caption,
-        columns=(*_label_columns(study), *_measured_columns(study, summary), *published.columns()),
+        columns=(*_label_columns(study), *count_columns, *measured_columns, *beside.published.columns()),
         rows=tuple(rows),
         notes=tuple(notes),
+        role="main",
     )
 
 
@@ -152,35 +199,51 @@ def _is_per_resolution(study: Study) -> bool:
     return bool(study.columns) and all(name.endswith("²") for name in study.columns)
 
 
-def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
+def _shows_improvements(study: Study, summary: StudySummary, beside: _Beside) -> bool:
+    # Counts leave no room on a page for them; the appendix has those of every study.
+    return beside.counted is None and shows_improvements(study, summary)
+
+
+def _shows_count(summary: StudySummary, beside: _Beside) -> bool:
+    # The caption has the number of seeds, which only rows with missing repeats do not have.
+    return beside.counted is None or summary.missing > 0
+
+
+def _measured_columns(study: Study, summary: StudySummary, beside: _Beside) -> list[Column]:
     columns = []
     for network in study.inspected:
         group = network.title if network else runs_heading(study)
-        columns += [
-            Column(study.metric_facts.heading, "number", group),
-            Column("n", "mark", group),
-            Column("Δ", "interval", group),
-        ]
-        if shows_improvements(study, summary):
+        columns.append(Column(study.metric_facts.heading, "number", group))
+        if _shows_count(summary, beside):
+            columns.append(Column("n", "mark", group))
+        columns.append(Column("Δ", "interval", group))
+        if _shows_improvements(study, summary, beside):
             columns.append(Column(IMPROVEMENT, "mark", group))
         if summary.has_stars:
             columns.append(Column(STARS, "mark", group))
+        if beside.top5 is not None:
+            columns.append(Column(METRICS[TEST_TOP5].heading, "number", group))
     return columns
 
 
 def _measured_cells(
-    study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]
+    study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...], beside: _Beside
 ) -> list[TableCell]:
     cells: list[TableCell] = []
     facts = study.metric_facts
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
-        cells += [mean_cell(row, facts), Text(count_words(row)), _delta_cell(row, facts, covering)]
-        if shows_improvements(study, summary):
+        cells.append(mean_cell(row, facts))
+        if _shows_count(summary, beside):
+            cells.append(Text(count_words(row)))
+        cells.append(delta_cell(row, facts, covering))
+        if _shows_improvements(study, summary, beside):
             cells.append(_improvement_cell(row))
         if summary.has_stars:
             cells.append(Text(row.stars))
+        if beside.top5 is not None:
+            cells.append(beside.top5[variant.name])
     return cells
 
 
@@ -207,7 +270,8 @@ def mean_cell(row: VariantSummary, facts: MetricFacts) -> TableCell:
     return Number(row.estimate.mean, facts.decimals, row.estimate.sd, marks=tuple(marks))
 
 
-def _delta_cell(row: VariantSummary, facts: MetricFacts, covering: tuple[str, ...]) -> TableCell:
+def delta_cell(row: VariantSummary, facts: MetricFacts, covering: tuple[str, ...] = ()) -> TableCell:
+    """Return the difference of a row to the reference; `covering` as in `interval_cell`."""
     if row.delta is None:
         return Text("reference")
     if row.delta.is_known:
@@ -237,66 +301,37 @@ def interval_cell(delta: Estimate, decimals: int, covering: tuple[str, ...] = ()
     return Interval(delta.mean, delta.low, delta.high, decimals, marks)
 
 
-class _Published:
-    """The published columns of a study's table; there are none if nothing comparable was published."""
+def published_notes(
+    study: Study,
+    plan: Plan,
+    published: PublishedColumns,
+    counted: CountedColumns | None = None,
+    *,
+    with_legend: bool = True,
+) -> Iterator[Note]:
+    """Yield the notes on published numbers: their source, how far they can be compared, and how sure they are.
 
-    def __init__(self, study: Study) -> None:
-        self.table: PublishedTable | None = study.published_table
-        self.column, self.heading = study.metric_facts.published, study.metric_facts.heading
-        self.values = {variant.name: published_value(study, variant) for variant in study.variants}
-        # A published table need not have the metric, or any of the rows.
-        self.exists = any(self.values.values())
-        self.comparable = {variant.name: published_comparable(study, variant) for variant in study.variants}
-        self.reference = self.comparable[study.reference]
-        self.reference_name = study.reference
-        self.decimals = 1
-        for value in self.values.values():
-            # The most exact number decides for the whole column.
-            if value:
-                self.decimals = max(self.decimals, decimals_of(value.value))
-
-    def columns(self) -> tuple[Column, ...]:
-        """Return the column of the published number and, with a published reference, that of the difference to it."""
-        if not self.exists:
-            return ()
-        headings = [_PUBLISHED_HEADINGS.get(self.column, self.heading)]
-        if self.reference:
-            headings.append("Δ")
-        return columns_of("number", *headings, group="published")
-
-    def cells(self, variant: Variant) -> tuple[TableCell, ...]:
-        """Return the published cells of one row."""
-        if not self.exists:
-            return ()
-        value = self.values[variant.name]
-        value_cell = published_cell(value, least=self.decimals)
-        if not self.reference:
-            return (value_cell,)
-        comparable = self.comparable[variant.name]
-        if comparable is None:
-            return value_cell, Missing()
-        if variant.name == self.reference_name:
-            return value_cell, Text("reference")
-        # A difference is as sure as the less sure of its two numbers.
-        difference = comparable.value - self.reference.value
-        delta = PublishedValue(value=difference, confidence=least_sure(comparable, self.reference))
-        return value_cell, Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
-
-
-def _published_notes(study: Study, plan: Plan, published: _Published) -> Iterator[Note]:
+    Without a legend, only what is of this table alone.
+    """
     if published.exists and published.table:
-        source = source_of(published.table)
+        source = source_of(published.table, in_full=with_legend)
         if _is_per_resolution(study):
             source += " Rows are matched by the place of the resolution, not by its px."
         yield Note(source)
+        if not with_legend:
+            return
         yield Note(comparability(study, plan, published.table))
-        for mark in published_marks(published.values.values()):
+        marks = set(published.marks())
+        if counted is not None:
+            marks.update(published_marks(counted.published_counts))
+        for mark in sorted(marks):
             yield Note(mark_note(mark), mark)
     elif study.published:
         yield Note(f"Nothing was published for {study.metric_facts.words} of these rows.")
 
 
-def _row_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
+def row_notes(study: Study, summary: StudySummary, *, with_legend: bool = True) -> Iterator[Note]:
+    """Yield the notes on rows: those without a spread, that never learned, with missing repeats; and on stars."""
     has_mean_alone = False
     for row in summary.variants:
         if row.estimate.no_spread or (row.delta and row.delta.no_spread):
@@ -308,7 +343,7 @@ def _row_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
         if network is not None and network.checkpoint is not None and not study.trains_nothing:
             yield Note(f"{network.title} was trained elsewhere: one network, no spread between trainings.")
     yield from unlearned_notes(study, summary)
-    yield from uncertainty_notes(study, summary)
+    yield from uncertainty_notes(study, summary, with_legend=with_legend)
     yield from missing_notes(study, summary)
 
 

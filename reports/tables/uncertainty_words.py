@@ -131,8 +131,8 @@ def is_mixed(summary: StudySummary) -> bool:
     return bool(deltas) and not coverage_words(deltas)
 
 
-def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
-    """Yield the notes of a table on its intervals and its stars."""
+def uncertainty_notes(study: Study, summary: StudySummary, *, with_legend: bool = True) -> Iterator[Note]:
+    """Yield the notes of a table on its intervals and its stars; without a legend, only what is of this table alone."""
     if is_mixed(summary):
         yield Note("This row and the reference measure the same checkpoints, image by image.", COVERS_IMAGES)
     titles = short_titles(study)
@@ -148,6 +148,10 @@ def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
             "The same checkpoints as the reference, but not all runs were tracked with their correct images, so that "
             f"the interval is over seeds alone: {listed}."
         )
+    if not with_legend:
+        if summary.tested and not summary.has_stars:
+            yield Note(f"No star. {exclusion_words(study, summary)}")
+        return
     if summary.tested:
         yield Note(star_words(study, summary))
     if shows_improvements(study, summary):

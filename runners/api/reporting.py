@@ -63,6 +63,7 @@ def write_report(
     *,
     launches: Sequence[Record] = (),
     frozen: Sequence[FrozenPlan] = (),
+    brief: bool = False,
 ) -> WrittenReport:
     """Write the report files and log them to the studies' summary runs.
 
@@ -72,6 +73,7 @@ def write_report(
         formats: Names of renderers.
         launches: The launches that have just ended; earlier ones are in the summary runs.
         frozen: The plans that were frozen before the runs, as far as they are known here; others are in the store.
+        brief: Whether the report is to be two pages.
     """
     # Fails before minutes are spent on reading the store.
     check_writable(runs_dir)
@@ -92,6 +94,7 @@ def write_report(
             summaries=summaries,
             maker=running_code(),
             stem=target.stem,
+            brief=brief,
         )
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
         claims, canary_rows = verdicts(plan, summaries), canaries(plan, results)

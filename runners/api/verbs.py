@@ -225,7 +225,11 @@ def verdicts(planned: PlannedStudies) -> pd.DataFrame:
 
 
 def report(
-    planned: PlannedStudies, *, formats: Sequence[str] = ("pdf", "html"), output: str | Path | None = None
+    planned: PlannedStudies,
+    *,
+    formats: Sequence[str] = ("pdf", "html"),
+    output: str | Path | None = None,
+    brief: bool = False,
 ) -> dict[str, Path]:
     """Write the report, log it to the summary runs of the studies in MLflow, and return its files by format.
 
@@ -233,6 +237,7 @@ def report(
         formats: Of `pdf`, `html`, `md`, `tex`, `csv` and `json`.
         output: A folder that exists, or a path of which each format has its own ending; by default `reports/` in the
             runs folder, under a name that says what was asked.
+        brief: Whether it is to be two pages: the answers, and the main tables with their verdicts.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -250,7 +255,8 @@ def report(
     target = Destination.of(place, selection.layout.reports, FORMATS)
     prepare_store(uri)
     frozen = frozen_plans(selection.layout.frozen, planned.plan)
-    return write_report(planned.plan, selection.runs_dir, uri, formats, target, frozen=frozen).files
+    written = write_report(planned.plan, selection.runs_dir, uri, formats, target, frozen=frozen, brief=brief)
+    return written.files
 
 
 def _seen(planned: PlannedStudies) -> Results:

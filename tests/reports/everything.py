@@ -148,6 +148,7 @@ def _curves(node: Node) -> list[tuple[Any, ...]]:
     chance, place = _chance(node), (_run_id(node.fingerprint), node.fingerprint)
     epochs = range(1, min(_MOST_EPOCHS, node.spec.train.epochs) + 1)
     rows = [(*place, names.VAL_TOP1, epoch, 80 - 40 / epoch + chance.random()) for epoch in epochs]
+    rows += [(*place, names.TRAIN_LOSS, epoch, 2 / epoch + 0.1 * chance.random()) for epoch in epochs]
     if node.spec.model.layer != "static":
         for index in range(len(RESOLUTIONS)):
             metric = names.entropy_metric(f"features.{index}.conv.0")

@@ -86,7 +86,7 @@ draw_figure = drawing._svg
 
 def drawn_once(figure: Figure) -> bytes:
     """Draw a figure, or return the drawing of an equal one: most checks make the same report again."""
-    key = pickle.dumps((figure.kind, figure.axis, figure.data))
+    key = pickle.dumps((figure.kind, figure.axis, figure.half, figure.data))
     if key not in drawings:
         drawings[key] = draw_figure(figure)
     return drawings[key]

@@ -78,7 +78,7 @@ _DIGEST = re.compile(r"\b[0-9a-f]{24,}\b")
 _DIGITS = 8
 """Digits of a digest after which a line may end."""
 
-COLOURS = {"good": "00664F", "fair": "0060A0", "poor": "1A1A1A", "bad": "B34700", "quiet": "5A5A5A"}
+COLOURS = {"good": "00664F", "fair": "0060A0", "poor": "1A1A1A", "bad": "B34700", "quiet": "5A5A5A", "aside": "5A5A5A"}
 """The colours of tones (`reports.content.blocks.Tone`)."""
 
 _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}

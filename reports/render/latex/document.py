@@ -93,7 +93,8 @@ def _list(kind: str, items: Iterable[str]) -> str:
 
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
-    image = rf"\includegraphics[width=\linewidth]{{{relative(figures[block.name])}}}"
+    width = "0.5" if block.half else ""
+    image = rf"\includegraphics[width={width}\linewidth]{{{relative(figures[block.name])}}}"
     return "\n".join(
         [r"\begin{figure}[htbp]", r"\centering", image, caption(block.title, block.caption), r"\end{figure}"]
     )

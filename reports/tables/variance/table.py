@@ -68,6 +68,7 @@ def variance_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         rows=tuple(rows),
         rules=(len(shares.rows),) if shares.total.is_known else (),
         notes=tuple(_notes(study, summary, shares)),
+        role="main",
     )
 
 

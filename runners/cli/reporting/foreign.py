@@ -21,10 +21,12 @@ with without_collection():
     from reports.render.terminal import on_terminal
 
 
-def write_foreign_report(request: ForeignRequest, options: ReportOptions) -> None:
+def write_foreign_report(request: ForeignRequest, options: ReportOptions, *, brief: bool) -> None:
     """Write the report on foreign results; print its tables and where its files are."""
     target = Destination.of(options.output, _folder(request), FORMATS)
-    report, files = make_foreign_report(request, options.renderers, target.folder, running_code(), stem=target.stem)
+    report, files = make_foreign_report(
+        request, options.renderers, target.folder, running_code(), stem=target.stem, brief=brief
+    )
     for printed in on_terminal(report.document):
         console().print(printed)
     print_files("report", files)

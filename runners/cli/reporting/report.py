@@ -26,6 +26,7 @@ from runners.upkeep.damages import damages_of
     epilog=examples(
         "report aggregation --format pdf,html,tex",
         "report temperature --preset small",
+        "report aggregation --brief --format pdf",
         'report "temperature/tau_*"',
         "report paper.zip --format html",
         "report --results results.csv --reference baseline",
@@ -38,14 +39,16 @@ from runners.upkeep.damages import damages_of
 @table_options
 @frozen_options
 @foreign_options()
-@click.pass_context
+@click.option(
+    "--brief", is_flag=True, help="Two pages: the answers with their figure, and the main tables with their verdicts."
+)
 def report(
-    context: click.Context,
     selection: Selection,
     report: ReportOptions,
     frozen: FrozenOptions,
     foreign: ForeignOptions,
     table: TableOptions,
+    brief: bool,
 ) -> None:
     """Write the report of what has been tracked.
 
@@ -56,14 +59,14 @@ def report(
     """
     foreign.check()
     if table.table is not None:
-        is_given = context.get_parameter_source("formats") is not ParameterSource.DEFAULT
+        is_given = click.get_current_context().get_parameter_source("formats") is not ParameterSource.DEFAULT
         _report_table(selection, report, frozen, foreign, table, is_format_given=is_given)
         return
     if foreign.results is not None:
-        _report_foreign(foreign.results, selection, report, frozen, foreign)
+        _report_foreign(foreign.results, selection, report, frozen, foreign, brief=brief)
         return
     if len(selection.studies) == 1 and _is_bundle(selection.studies[0]):
-        _report_again(Path(selection.studies[0]), selection, report, frozen)
+        _report_again(Path(selection.studies[0]), selection, report, frozen, brief=brief)
         return
     # MLflow and pandas come with these, for which `report --help` and a bundle shall not wait.
     from runners.cli.reporting.scale import as_reported
@@ -71,7 +74,8 @@ def report(
 
     selection, plan = as_reported(frozen.completed(selection))
     print_lines(damages_of(selection.runs_dir, [node.fingerprint for node in plan.nodes]))
-    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=frozen.plans(plan, selection))
+    plans = frozen.plans(plan, selection)
+    write_report(plan, selection.runs_dir, selection.tracking_uri, report, frozen=plans, brief=brief)
 
 
 def _report_table(
@@ -107,7 +111,13 @@ def _report_table(
 
 
 def _report_foreign(
-    address: str, selection: Selection, report: ReportOptions, frozen: FrozenOptions, foreign: ForeignOptions
+    address: str,
+    selection: Selection,
+    report: ReportOptions,
+    frozen: FrozenOptions,
+    foreign: ForeignOptions,
+    *,
+    brief: bool,
 ) -> None:
     """Write the report on results that were measured elsewhere.
 
@@ -118,7 +128,7 @@ def _report_foreign(
     # pandas and more come with it, for which `report --help` shall not wait.
     from runners.cli.reporting.foreign import write_foreign_report
 
-    write_foreign_report(foreign.request(address, selection.studies), report)
+    write_foreign_report(foreign.request(address, selection.studies), report, brief=brief)
 
 
 def _check_foreign(selection: Selection, frozen: FrozenOptions) -> None:
@@ -135,7 +145,9 @@ def _is_bundle(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def _report_again(path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions) -> None:
+def _report_again(
+    path: Path, selection: Selection, report: ReportOptions, frozen: FrozenOptions, *, brief: bool
+) -> None:
     """Write the report in a bundle again.
 
     Raises:
@@ -147,7 +159,8 @@ def _report_again(path: Path, selection: Selection, report: ReportOptions, froze
 
     # Not into the runs folder, which may have a report of that name, and not over the bundle's neighbours.
     target = Destination.of(report.output, path.with_suffix(""), FORMATS)
-    print_files("report", remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem))
+    files = remake_report(path, report.renderers, target.folder, running_code(), stem=target.stem, brief=brief)
+    print_files("report", files)
 
 
 def _check_bundle(path: Path, selection: Selection, frozen: FrozenOptions) -> None:
@@ -155,6 +168,6 @@ def _check_bundle(path: Path, selection: Selection, frozen: FrozenOptions) -> No
     bare = Selection(selection.studies, runs_dir=selection.runs_dir, plugins=selection.plugins)
     if selection != bare or frozen.frozen is not None:
         raise OptionError(
-            f"{path} is a bundle, which says itself what was asked. Leave out all options but --format, --output and "
-            "--plugin."
+            f"{path} is a bundle, which says itself what was asked. Leave out all options but --brief, --format, "
+            "--output and --plugin."
         )

@@ -44,6 +44,7 @@ def write_report(
     *,
     launches: Sequence[Record] = (),
     frozen: Sequence[FrozenPlan] = (),
+    brief: bool = False,
 ) -> tuple[StudyResults, ...]:
     """Write and track a report as `runners.api.reporting` does, and print where its files are and what is wrong.
 
@@ -51,7 +52,9 @@ def write_report(
         The tables and verdicts of its studies.
     """
     target = report.destination(runs_dir)
-    written = reporting.write_report(plan, runs_dir, uri, report.renderers, target, launches=launches, frozen=frozen)
+    written = reporting.write_report(
+        plan, runs_dir, uri, report.renderers, target, launches=launches, frozen=frozen, brief=brief
+    )
     for alarm in written.alarms:
         console().print(f"CANARY ALARM: {alarm}; see the report.", markup=False)
     print_files("report", written.files)

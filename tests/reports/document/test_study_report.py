@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ablations.planning.plan import Plan
+from reports.analysis.summary import summarize_study
 from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Block, Document, Facts, Items, Paragraph, Table
-from reports.document.prose import holes
-from tests.reports.everything import made_up_results, whole_plan
+from reports.document.prose import holes, reading
+from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, document_of, plan_of
 
 
@@ -60,6 +61,20 @@ def test_the_reading_is_computed(document: Document) -> None:
     inspected = _words(document.sections[0].blocks)
     assert "τ = 30: “max” differs most from “attention”, by −74.00 points" in inspected
     assert "τ = 20: nothing can be compared with “attention” yet" in inspected
+
+
+def test_a_reading_counts_what_it_cannot_name() -> None:
+    plan = whole_plan("quick", "placement", seeds=9)
+    study = plan.studies[0]
+    means = {"none": 80.0, "c1": 82.0, "c2": 83.0, "c3": 84.0, "c1_c2_c3": 85.0}
+    noise = (-0.4, 0.1, 0.3, -0.2, 0.2, 0.0, -0.1, 0.4, -0.3)
+    values = {name: [mean + noise[(i * (n + 2)) % 9] for i in range(9)] for n, (name, mean) in enumerate(means.items())}
+    (line,) = reading(study, summarize_study(study, plan, results_of(plan, values)))
+    assert "excludes 0 for all 4 differences" in line
+    assert "p < 0.05 for 4 of them" in line
+    close = {**values, "c1": [80.1 + value for value in noise]}
+    (line,) = reading(study, summarize_study(study, plan, results_of(plan, close)))
+    assert "excludes 0 for “C2”, “C3” and “C1 + C2 + C3” and includes it for “C1”" in line
 
 
 def test_figures_shown_once_are_referred_to(store: Store) -> None:

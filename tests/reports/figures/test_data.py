@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from reports.figures.data import (
     curves_figure,
     entropy_data,
     entropy_figure,
+    training_data,
 )
 from reports.figures.drawing import ImageFormat, draw
 from tests.reports.made_up import AGGREGATION, TEMPERATURE
@@ -56,6 +58,33 @@ def test_curves_are_mean_and_range_over_seeds(plan: Plan, results: Results) -> N
     assert (row["mean"], row["low"], row["high"], row["n"]) == (62.0, 60.0, 64.0, 3)
     assert data[data["variant"] == "τ = 20"]["n"].unique().tolist() == [2]
     assert list(dict.fromkeys(data["variant"])) == ["static", "τ = 20", "τ = 30"]
+
+
+def test_a_training_is_its_loss_and_its_validation_error(plan: Plan, results: Results) -> None:
+    """Losses are 2 and 1 in the two epochs of each seed; the error is what the accuracy leaves of 100."""
+    data = training_data(TEMPERATURE, plan, results)
+    last = data[(data["variant"] == "τ = 30") & (data["step"] == 2)].set_index("measure")
+    assert last.loc["training loss", ["mean", "low", "high"]].tolist() == [1.0, 1.0, 1.0]
+    assert last.loc["validation error (%)", ["mean", "low", "high"]].tolist() == [38.0, 36.0, 40.0]
+    without_loss = replace(results, curves=results.curves[results.curves["metric"] != "train/loss"])
+    assert set(training_data(TEMPERATURE, plan, without_loss)["measure"]) == {"validation error (%)"}
+
+
+def test_a_figure_of_half_the_width_is_drawn_so(plan: Plan, results: Results) -> None:
+    figure = curves_figure(TEMPERATURE, plan, results)
+    assert figure is not None
+    assert figure.half
+    widths = [
+        float(re.findall(r'width="([0-9.]+)pt"', draw(f, "svg").decode())[0])
+        for f in (figure, replace(figure, half=False))
+    ]
+    assert widths[0] < widths[1] / 2
+    named = [
+        variant.model_copy(update={"label": f"{n}{' long' * 12}"}) for n, variant in enumerate(TEMPERATURE.variants)
+    ]
+    long = curves_figure(TEMPERATURE.model_copy(update={"variants": tuple(named)}), plan, results)
+    assert long is not None
+    assert not long.half
 
 
 def test_curves_only_for_studies_that_train(plan: Plan, results: Results) -> None:

@@ -11,11 +11,12 @@ from pypdf import PdfReader
 from ablations.claims import Claim, Contrast, better_than
 from ablations.planning.plan import Plan
 from ablations.study import Scale, Study
-from reports import verdicts
+from reports import summarize, verdicts
 from reports.analysis.claims import MEANINGS, WEAKEST_FIRST
 from reports.collect.results import Results
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.content.formatting import set_rows
+from reports.document.reading_guide import reading_guide
 from reports.render.latex.document import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
@@ -71,7 +72,7 @@ def test_a_row_per_claim_by_hand(claimed: Plan, results: Results) -> None:
     ours = f"+2.00 [−{half - 2:.2f}, +{2 + half:.2f}]"
     ends = ("τ = 30 vs. static", ours, "97.5 %", "> +50.0", "+4.0")
     assert rows[1] == ["warm beats cool", "exploratory", "× contradicted", "", *ends]
-    assert "The size of interest is 1." in table.caption
+    assert "the size of interest is 1." in table.caption
 
 
 def _t(level: float) -> float:
@@ -88,9 +89,13 @@ def test_rows_of_inspected_networks(claimed: Plan, results: Results) -> None:
     assert table.rows[1][4:7] == (Text("missing repeat"), Missing("n = 0/3"), Missing())
     assert table.rows[0][3] == Text("✓ reproduced", tone="good")
     assert isinstance(table.rows[0][5], Interval)
-    assert table.rows[0][-1] == Number(69.3, 1, signed=True, marks=("B",))
-    assert [note.mark for note in table.notes] == ["B"]
+    assert table.rows[0][-1] == Number(69.3, 1, signed=True, marks=("B",), tone="aside")
     assert "it must lie above 0" in table.caption
+    # What all tables of a report share is said once in it, or else under the table.
+    assert table.notes == ()
+    alone = claims_table(claimed.studies[0], verdicts(claimed, results)[:2], with_legend=True)
+    assert alone is not None
+    assert [note.mark for note in alone.notes] == ["", "B"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,8 @@ def test_every_verdict_is_told_without_colour() -> None:
 
 def test_several_studies_begin_with_an_overview(claimed: Plan, results: Results, told: Document) -> None:
     first = told.sections[0].blocks[0]
-    assert first == overview_table(claimed, verdicts(claimed, results))
+    guide = reading_guide(claimed, summarize(claimed, results))
+    assert first == overview_table(claimed, verdicts(claimed, results), guide)
     assert isinstance(first, Table)
     assert [[cell.text for cell in row][:5] for row in set_rows(first)] == [
         ["Kernel aggregation", "attention matters", "τ = 30", "primary", "✓ reproduced"],

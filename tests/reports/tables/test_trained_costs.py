@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.formatting import set_rows
 from reports.document.prose import holes
+from reports.tables.study import shows_top5, study_table
 from reports.tables.trained_costs import trained_cost_table
 from tests.reports.made_up import Store, document_of, plan_of
 
@@ -89,6 +91,45 @@ def test_counts_accuracy_and_published_numbers_by_hand(plan: Plan, results: Resu
     assert "28 × 28 px and 10 classes" in table.caption
 
 
+def test_the_main_table_has_counts_before_accuracy(plan: Plan, results: Results) -> None:
+    summary = summarize_study(STUDY, plan, results)
+    table = study_table(STUDY, plan, summary, results=results)
+    headings = [(column.group, column.heading) for column in table.columns]
+    assert headings == [
+        ("", "variant"),
+        ("parameters (M)", "ours"),
+        ("parameters (M)", "published"),
+        ("multiply-adds (M)", "ours"),
+        ("multiply-adds (M)", "published"),
+        ("ours", "top-1 (%)"),
+        ("ours", "n"),
+        ("ours", "Δ"),
+        ("published", "top-1"),
+    ]
+    rows = [[cell.text for cell in row] for row in set_rows(table)]
+    assert rows[1][:6] == ["dynamic", "1.00", "4.0", "5.25", "101.4", "64.00 ± 1.41"]
+    assert rows[3][1] == "— missing"
+    assert {note.mark for note in table.notes} >= {"", "B"}, table.notes
+    # Of a study that counts nothing, the published counts stand with the published accuracy.
+    plain = STUDY.model_copy(update={"with_cost": False})
+    beside = study_table(plain, plan, summary, results=results)
+    assert [c.heading for c in beside.columns if c.group == "published"] == ["params (M)", "MAdds (M)", "top-1"]
+    assert [cell.text for cell in set_rows(beside)[3]][-3:] == ["27.5", "329", "74.6"]
+
+
+def test_top_5_stands_where_the_paper_has_it_and_five_are_not_all_classes(plan: Plan, results: Results) -> None:
+    top5 = replace(results, cells=results.cells.assign(**{names.TEST_TOP5: results.cells[names.TEST_TOP1] + 30}))
+    summary = summarize_study(STUDY, plan, results)
+    table = study_table(STUDY, plan, summary, results=top5)
+    place = [column.heading for column in table.columns].index("top-5 (%)")
+    assert [row[place].text for row in set_rows(table)] == ["91.00 ± 1.41", "94.00 ± 1.41", "—", "91.25 ± 0.35"]
+    placement = STUDY.model_copy(update={"published": "placement", "with_cost": False})
+    assert shows_top5(placement, plan) is False, "none of its rows is in that table"
+    named = [variant.model_copy(update={"published": "c1"}) for variant in STUDY.variants]
+    assert shows_top5(placement.model_copy(update={"variants": tuple(named)}), plan)
+    assert not shows_top5(STUDY.model_copy(update={"metric": "test/loss"}), plan)
+
+
 def test_a_missing_count_is_a_hole_of_the_report(plan: Plan, results: Results) -> None:
     assert "1 of 8 trainings and 1 of 3 networks counted are missing (mine)" in holes(plan, results)
 
@@ -103,8 +144,8 @@ def test_a_study_without_published_counts_has_no_column_of_them(plan: Plan, resu
 def test_the_report_has_the_table_and_the_figure_where_networks_are_counted(plan: Plan, results: Results) -> None:
     document = document_of(plan, results)
     assert [figure.kind for figure in document.figures][:2] == ["accuracy", "tradeoff"]
-    titles = [getattr(block, "title", "") for block in document.sections[0].blocks]
-    assert "Mine: cost" in titles
+    (costs,) = [section for section in document.appendix if section.title == "Costs of the networks"]
+    assert [getattr(block, "title", "") for block in costs.blocks] == ["Mine: cost"]
     plain = plan_of(STUDY.model_copy(update={"with_cost": False}), seeds=2)
     assert plain.cost_cells == ()
     assert plain.costs == {}
