@@ -39,6 +39,7 @@ from runners.upkeep.damages import damages_of
     epilog=examples(
         "run aggregation resolution temperature --preset quick --workers 2",
         "run temperature --preset quick --seeds 5 --set train.epochs=4",
+        "run temperature/tau_30 --set train.epochs=4,8,16",
         "run aggregation --set inspect=tau_30",
         "run aggregation --set inspect=theirs.pth --set model.width=0.5",
         "run temperature --preset small --canary",

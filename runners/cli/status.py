@@ -16,7 +16,7 @@ from runners.api.selection import Selection
 from runners.cli.options.groups import examples
 from runners.cli.options.json_output import json_option
 from runners.cli.options.selection import selection_options
-from runners.console.terminal import console, print_lines
+from runners.console.terminal import console, is_verbose, print_lines
 from runners.state.launches import History, PlanRecord
 from runners.state.nodes import StateStore
 from runners.upkeep.status import Overview, as_json, look, plain, render
@@ -43,7 +43,7 @@ def status(selection: Selection, *, watch: bool, interval: float | None, nodes: 
     studies; then without --preset, --set and --seeds, with those of the last run. Leaves with 1 if something has
     failed.
     """
-    view = _View(selection, every=nodes)
+    view = _View(selection, every=nodes or is_verbose())
     overview = view.watch(interval) if watch and not as_data else view.show(as_data=as_data)
     sys.exit(int(overview.has_failures))
 

@@ -25,7 +25,7 @@ SELECTION_OPTIONS: dict[str, Option] = {
         multiple=True,
         metavar="KEY=VALUE",
         shell_complete=candidates.overrides,
-        help="Change a setting of every variant. Repeatable.",
+        help="Change a setting of every variant. Several values, KEY=1,2, make a study of them. Repeatable.",
     ),
     "seeds": click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant."),
     "seed": click.option("--seed", type=click.IntRange(0), help="One repeat of each variant: the one with this seed."),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 import run_ablation
+from runners.cli.options.groups import examples
 from runners.provenance import project_commit
 from tests.command_line import Invoke
 
@@ -71,6 +74,27 @@ def test_a_plan_as_json_has_the_nodes_of_the_plan(invoke: Invoke) -> None:
     assert len(parents & fingerprints) == len(parents) == 18
     assert [lint["code"] for lint in document["lints"]] == ["few-seeds"]
     assert all(lint["allowed_because"] for lint in document["lints"])
+
+
+@pytest.mark.parametrize(
+    ("called", "command"),
+    [
+        ("run-ablation", "run-ablation"),
+        ("pytest", "python run_ablation.py"),
+        ("run_ablation.py", "python run_ablation.py"),
+    ],
+)
+def test_examples_call_the_program_as_it_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, command: str
+) -> None:
+    program = tmp_path / called
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    # A script that is run by its name is found in the path; any other is called by an interpreter.
+    monkeypatch.setattr(sys, "argv", [str(program) if called != "run_ablation.py" else called, "--help"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", called, "--help"])
+    assert examples("run temperature") == f"\b\nExamples:\n  {command} run temperature"
 
 
 def test_with_json_everything_else_goes_to_standard_error(invoke: Invoke) -> None:
