@@ -170,10 +170,10 @@ def take_pictures(addresses: Mapping[str, str], folder: Path) -> None:
         page = context.new_page()
         page.goto(addresses["trainings"])
         _take(page, page.get_by_text("matching runs"), folder / "mlflow-trainings.png")
-        _follow(page, page.get_by_role("link", name=re.compile("^DY-")), "/model-metrics")
-        _take(page, page.get_by_text("train (", exact=False), folder / "mlflow-training.png")
         page.goto(addresses["studies"])
-        _follow(page, page.get_by_role("link", name=STUDY))
+        # The list's own link leads to MLflow's menu for language models.
+        address = page.get_by_role("link", name=STUDY).first.get_attribute("href")
+        page.goto(f"{page.url.partition('#')[0]}{address}?{MODEL_TRAINING}")
         page.get_by_text("Show more", exact=True).click()
         _take(page, page.get_by_text("Show less", exact=True), folder / "mlflow-study.png")
         for link, text, name in _LINKS:
@@ -183,12 +183,6 @@ def take_pictures(addresses: Mapping[str, str], folder: Path) -> None:
             _take(opened.value, opened.value.get_by_text(text), folder / name)
             opened.value.close()
         browser.close()
-
-
-def _follow(page: Any, link: Any, part: str = "") -> None:
-    """Go to the page of a run that a list links to, or to a part of it, in MLflow's menu for trainings."""
-    address = link.first.get_attribute("href")
-    page.goto(f"{page.url.partition('#')[0]}{address}{part}?{MODEL_TRAINING}")
 
 
 def _take(page: Any, sign: Any, path: Path) -> None:

@@ -29,8 +29,6 @@ _DECISIVE = ("processor", "instructions", "threads", "gpu", "torch", "kernels", 
 """The versions on which the last bits of a training are known to depend."""
 
 _TIMES = frozenset({names.SECONDS, names.ATTEMPT_SECONDS, names.ATTEMPTS, names.TRAIN_IMAGES_PER_SECOND})
-_SYSTEM = "system/"
-"""MLflow's own metrics of the machine."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def amount_words(again: Measurement) -> str:
 def _compared(reported: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
     """Return the metrics of both sides that do not measure the machine."""
     metric_names = dict.fromkeys([*reported, *again])
-    return [name for name in metric_names if name not in _TIMES and not name.startswith(_SYSTEM)]
+    return [name for name in metric_names if name not in _TIMES and not name.startswith(names.SYSTEM_PREFIX)]
 
 
 def _value(metrics: Mapping[str, float], name: str) -> float | None:
