@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -79,12 +80,12 @@ def model_text(state: NodeState, run_id: str) -> str | None:
     except AblationError:
         # Data of the user's own are gone, or plug-ins are not loaded; the weights can be loaded without MLflow.
         return None
-    from mlflow import pyfunc
     from mlflow.models import Model
 
     model = Model(run_id=run_id, signature=_signature(facts), model_uuid=run_id)
     sizes = {"channels": facts.channels, "image_size": facts.image_size, "num_classes": facts.num_classes}
-    pyfunc.add_to_model(model, loader_module=_LOADER, model_config=sizes)
+    # What `mlflow.pyfunc.add_to_model` does; to import that module takes seconds, and it warns of its own type hints.
+    model.add_flavor("python_function", loader_module=_LOADER, python_version=platform.python_version(), config=sizes)
     return str(model.to_yaml())
 
 

@@ -125,8 +125,10 @@ EXECUTED = {
     "docs/extending.md": "tests/test_extending.py",
     "docs/foreign-results.md": "tests/test_foreign_results.py",
     "docs/howto/layers-alone.md": "tests/docs/test_snippets.py",
+    "docs/mlflow.md": "tests/runners/test_tracked_network.py",
     "docs/networks.md": "tests/dyconv/checkpoints/test_page.py",
     "docs/python.md": "tests/test_python_page.py",
+    "docs/report-formats.md": "tests/reports/render/test_data_files.py",
     "docs/tutorial/own-layer.md": "tests/docs/test_snippets.py",
 }
 """Pages with Python, and the test that runs it as it stands there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def test_mlflow_loads_the_network_that_was_trained(trained: Trained) -> None:
     assert not network.training
     assert all(torch.equal(value, trained.network.state_dict()[name]) for name, value in network.state_dict().items())
     assert f"runs:/{trained.run_id}/" in trained.note
+
+
+def test_the_python_of_docs_mlflow_md_loads_it(trained: Trained, store: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    facts = trained.node.spec.data.facts
+    images = np.zeros((2, facts.channels, facts.image_size, facts.image_size), np.float32)
+    values: dict[str, Any] = {"images": images}
+    # What a reader replaces: the store, and the id of the run.
+    exec(code.replace("sqlite:///runs/mlflow.db", store).replace("<run id>", trained.run_id), values)
+    assert values["logits"].shape == (2, facts.num_classes)
+    assert not values["network"].training
 
 
 def test_the_description_of_the_model_names_no_code_of_the_store(trained: Trained) -> None:

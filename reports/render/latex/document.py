@@ -94,7 +94,9 @@ def _list(kind: str, items: Iterable[str]) -> str:
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
     width = "0.5" if block.half else ""
-    image = rf"\includegraphics[width={width}\linewidth]{{{relative(figures[block.name])}}}"
+    # A tall figure and its caption have to fit on a page.
+    size = rf"width={width}\linewidth,height=0.75\textheight,keepaspectratio"
+    image = rf"\includegraphics[{size}]{{{relative(figures[block.name])}}}"
     return "\n".join(
         [r"\begin{figure}[htbp]", r"\centering", image, caption(block.title, block.caption), r"\end{figure}"]
     )

@@ -123,7 +123,7 @@ def test_report(document: Document, out: Path) -> None:
     text = render_latex(document, out, "report").read_text("utf-8")
     _check_structure(text)
     assert r"static & 82.00 \ensuremath{\pm} 2.65 & 3 & \ensuremath{-}2.00 [\ensuremath{-}4.48, +0.48]" in text
-    assert r"69.4\rlap{\textsuperscript{B}}" in text
+    assert r"\textcolor{aside}{69.4}\rlap{\textsuperscript{B}}" in text
     short, long = text.count(r"\begin{tabular}"), len(re.findall(r"\\begin\{(?:longtable|xltabular)\}", text))
     assert min(short, long) > 0
     # A long table has its heading on the first page and on the further ones.
