@@ -95,6 +95,7 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage{booktabs,xltabular,adjustbox,graphicx,xcolor}
 \usepackage[font=small,labelfont=bf,justification=raggedright,singlelinecheck=false]{caption}
 \captionsetup[table]{position=above}
+\usepackage{float}
 \pagestyle{myheadings}
 % A line may be set wider before a word is left hanging over its end.
 \setlength{\emergencystretch}{3em}

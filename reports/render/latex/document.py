@@ -97,11 +97,13 @@ def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
     # A tall figure and its caption have to fit on a page.
     size = rf"width={width}\linewidth,height=0.75\textheight,keepaspectratio"
     image = rf"\includegraphics[{size}]{{{relative(figures[block.name])}}}"
-    return "\n".join(
-        [r"\begin{figure}[htbp]", r"\centering", image, caption(block.title, block.caption), r"\end{figure}"]
-    )
+    # Here and nowhere else: a table over pages that begins while figures still wait for a place is set over the end of
+    # its page.
+    lines = [r"\begin{figure}[H]", r"\centering", image, caption(block.title, block.caption), r"\end{figure}"]
+    return "\n".join(lines)
 
 
 @_block.register
 def _table(block: Table, figures: Mapping[str, Path]) -> str:
-    return table_latex(block)
+    # As figures are.
+    return table_latex(block).replace(r"\begin{table}[htbp]", r"\begin{table}[H]", 1)

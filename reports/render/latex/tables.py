@@ -16,6 +16,10 @@ _SIZES = (("footnotesize", 108), ("scriptsize", 124), ("tiny", 168))
 """Sizes of print of a long table, each with the characters that a line of A4 holds in it."""
 _SHRUNK = 150
 """Characters across of a table that can still be read when it is made as narrow as the page."""
+_LINES_OF_PAGE = 52
+"""Lines that a table may take down a page of A4, with its caption and its notes."""
+_CHARACTERS_OF_NOTE = 115
+"""Characters in a line of a caption or of a note."""
 _BETWEEN = 3
 """Room between two columns, in characters."""
 _RIGID = 14
@@ -56,7 +60,8 @@ def table_latex(table: Table, label: str = "") -> str:
             row = rf"\addlinespace {row}"
         lines.append(row)
     # A list of words cannot be made smaller as a whole: it takes as many pages as it needs.
-    floats = has_numbers(table) and not is_long(table) and characters_across(table) <= _SHRUNK
+    fits = not is_long(table) and characters_across(table) <= _SHRUNK and _lines_down(table) <= _LINES_OF_PAGE
+    floats = has_numbers(table) and fits
     set_table = _short_table if floats else _long_table
     return "\n".join(set_table(table, lines, rf"\label{{{label}}}" if label else ""))
 
@@ -193,6 +198,12 @@ def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
     texts = [_cell(cell, column) for cell, column in zip(cells, columns, strict=True)]
     # A row that starts with [ would be taken for an option of the line break before it.
     return "{}" + _line(texts)
+
+
+def _lines_down(table: Table) -> int:
+    """Return about how many lines a table takes with its caption and its notes."""
+    words = [table.caption, *(note.text for note in table.notes)]
+    return len(table.rows) + sum(math.ceil(len(text) / _CHARACTERS_OF_NOTE) for text in words)
 
 
 def _cell(cell: SetCell, column: Column) -> str:

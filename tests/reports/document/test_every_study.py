@@ -243,7 +243,7 @@ def _has_tex() -> bool:
     """Returns whether TeX is here with the packages that a report needs."""
     if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
         return False
-    packages = [f"{name}.sty" for name in (*PACKAGES.split(","), "caption", "newunicodechar", "lmodern")]
+    packages = [f"{name}.sty" for name in (*PACKAGES.split(","), "caption", "float", "newunicodechar", "lmodern")]
     found = subprocess.run(["kpsewhich", *packages], capture_output=True, text=True)
     return len(found.stdout.split()) == len(packages)
 
