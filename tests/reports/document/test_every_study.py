@@ -139,7 +139,7 @@ def test_how_a_preset_cuts_a_study_down() -> None:
     plan = plan_of(study, preset="quick", seeds=None)
     assert scale_words(plan.studies[0], plan) == (
         "At preset quick only a part of this study is asked: 2 of 3 rows (left out: τ = 20); 2 seeds instead of 3; "
-        "data.train_images = 400."
+        "data.train_images: 400."
     )
     asked = make_plan([study], Request(PRESETS["quick"], {"data.train_images": 500}, seeds=5))
     assert scale_words(asked.studies[0], asked).endswith("asked: 2 of 3 rows (left out: τ = 20).")
