@@ -67,7 +67,9 @@ def _names(text: str) -> tuple[str, ...]:
 table_options = grouped(
     "table",
     TableOptions,
-    click.option("--table", metavar="NAME", help="Make one table of the report, called like its study, for a paper."),
+    click.option(
+        "--table", metavar="NAME", help="Print one table, called like its study, for a paper; --output writes it."
+    ),
     click.option("--columns", default="", metavar="NAMES", help="Its columns; or its rows, which become columns."),
     click.option("--rows", default="", metavar="NAMES", help="Its rows; its columns where rows became columns."),
     click.option("--digits", type=click.IntRange(0, 10), metavar="N", help="Decimals of its numbers."),
