@@ -12,8 +12,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ablations import vocabulary as names
+from runners.cli import upkeep
 from runners.tracking import prepare_store
 from runners.tracking.views import TRAININGS, View, experiment_pages, runs_view, shared_page, variants_view
+from tests.command_line import Invoke
 
 SERVER = "http://127.0.0.1:5000"
 HEAT = names.study_tag("heat")
@@ -90,6 +92,18 @@ def test_the_experiment_that_was_used_last_comes_first(client: MlflowClient) -> 
     client.create_experiment(second)
     client.create_run(identifier)
     assert [pages.experiment for pages in experiment_pages(client.tracking_uri, f"{SERVER}/")] == [first, second]
+
+
+def test_the_verb_prints_both_addresses_of_an_experiment_on_lines_of_their_own(
+    client: MlflowClient, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = names.experiment_name("quick", "a_data_set_with_a_name_that_makes_a_long_line")
+    ours = client.create_experiment(name)
+    monkeypatch.setattr(upkeep, "serve", lambda uri, port: 0)
+    _, output = invoke("ui", "--runs-dir", tmp_path, "--port", 5017)
+    lines = output.splitlines()
+    begin = f"http://127.0.0.1:5017/#/experiments/{ours}/runs?workflowType=machine_learning&viewStateShareKey="
+    assert lines[:3] == [name, f"  trainings  {begin}trainings", f"  studies    {begin}studies"]
 
 
 def test_without_the_right_to_write_the_page_has_the_search_alone(
