@@ -28,7 +28,7 @@ from runners.cli.farewells import with_farewell
 from runners.cli.invocation import present_invocation
 from runners.cli.options.groups import INTERRUPTED
 from runners.cli.options.verbosity import verbosity_options, with_verbosity
-from runners.cli.version import print_version
+from runners.cli.options.version import print_version
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.console.terminal import Verbosity, is_verbose, print_to_errors, set_verbosity
 from runners.interrupts import heed_signals, interruptible

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ablations.stores.addresses import shown
-from runners.cli.version import version_words
+from runners.cli.options.version import version_words
 from runners.console.terminal import Verbosity, is_quiet, is_verbose, set_verbosity
 
 
