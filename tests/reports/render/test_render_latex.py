@@ -118,7 +118,7 @@ def test_report(document: Document, out: Path) -> None:
     text = render_latex(document, out, "report").read_text("utf-8")
     _check_structure(text)
     assert r"static & 82.00 \ensuremath{\pm} 2.65 & 3 & \ensuremath{-}2.00 [\ensuremath{-}4.48, +0.48]" in text
-    assert r"69.4\rlap{\textsuperscript{B}}" in text
+    assert r"69.4}\rlap{\textsuperscript{B}}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule")
     for link in re.findall(r"\\includegraphics\[[^]]*\]\{([^}]+)\}", text):
         assert (out / link).read_bytes().startswith(b"%PDF")
