@@ -93,3 +93,16 @@ def test_options_that_do_not_fit_are_refused(invoke: Invoke, arguments: tuple[st
     code, printed = invoke.unwrapped(*arguments)
     assert code == 2
     assert reason in printed
+
+
+def test_a_brief_lies_beside_the_whole_report_and_verifies(invoke: Invoke, tmp_path: Path) -> None:
+    study, results = ROOT / EXAMPLE / "study.yaml", ROOT / EXAMPLE / "results.csv"
+    code, printed = invoke(
+        *("report", study, "--results", results, "--brief", "--format", "html", "--output", f"{tmp_path}/")
+    )
+    assert code == 0, printed
+    (file,) = tmp_path.glob("*.html")
+    assert file.stem.endswith("-brief")
+    code, printed = invoke("verify", file, "--results", results)
+    assert code == 0, printed
+    assert printed.strip().endswith("no differences.")
