@@ -19,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
+from runners.tracking.views import experiment_pages
 from tests.reports.browser import chromium
 
 pytestmark = pytest.mark.torture
@@ -147,6 +148,28 @@ def test_the_report_is_seen_in_the_artifact_viewer(follow: Follow) -> None:
     heading.wait_for()
     assert heading.inner_text() == "Softmax temperature: an ablation of dynamic convolution"
     assert page.frame_locator("iframe").locator(".picture svg").count() >= 2
+
+
+@pytest.fixture
+def trainings(server: str, runs: Path, context: Any) -> Iterator[Any]:
+    """The page whose address `ui` prints for trainings."""
+    (pages,) = experiment_pages(f"sqlite:///{runs}/mlflow.db", server)
+    page = context.new_page()
+    page.goto(pages.trainings)
+    page.get_by_text("matching runs").first.wait_for()
+    page.get_by_role("link", name=re.compile("MobileNetV2")).first.wait_for()
+    yield page
+    page.close()
+
+
+def test_the_printed_address_lists_trainings_alone_with_the_chosen_columns(trainings: Any) -> None:
+    heads = {head.strip() for head in trainings.get_by_role("columnheader").all_inner_texts()}
+    assert {"test/top1", "val/top1", "train/loss", "seed"} <= heads
+    # Columns that MLflow shows of itself.
+    assert not {"Source", "Models", "Dataset"} & heads
+    names_of_runs = trainings.get_by_role("link", name=re.compile("seed")).all_inner_texts()
+    assert names_of_runs
+    assert all(re.search(r"· seed \d+$", name) for name in names_of_runs)
 
 
 def test_trainings_are_listed(follow: Follow) -> None:
