@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.errors import SpecError, UnknownNameError
 from ablations.files.checkpoint_file import read_checkpoint
+from ablations.files.overrides import split_overrides
 from ablations.presets import Preset
 from ablations.protocol.stopping import StoppingRule
 from ablations.spec.fingerprint import digest
@@ -229,7 +230,6 @@ def make_request(
     seed: int | None = None,
 ) -> Request:
     """Return the request that options of the command line make; without a preset it is `quick`."""
-    from ablations.planning.sweeps import split_overrides
     from ablations.planning.tuned_values import read_tuned
     from ablations.presets import get_preset
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from ablations.errors import AblationError
+from ablations.files.overrides import split_overrides
 from ablations.planning.lint import lint
 from ablations.planning.plan import Plan
 from ablations.planning.plan_data import plan_of, request_data
-from ablations.planning.sweeps import split_overrides
 from runners.api.selection import Selection
 
 
