@@ -86,6 +86,8 @@ TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 
 TRAIN_LOSS = "train/loss"
+TRAIN_TOP1 = "train/top1"
+"""Of the images as they are trained on, augmented and with dropout; there is none where images are mixed."""
 TRAIN_GRADIENT_NORM = "train/gradient_norm"
 TRAIN_LEARNING_RATE = "train/learning_rate"
 TRAIN_IMAGES_PER_SECOND = "train/images_per_second"

@@ -16,7 +16,7 @@ from reports.collect.identity import check_owner
 from reports.collect.stores.base import Store
 from reports.collect.tracked_runs import TrackedRun, finite
 
-_CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
+_CURVES = frozenset({names.TRAIN_LOSS, names.TRAIN_TOP1, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 
 _BY_EPOCH_PREFIXES = ("train/", "val/", names.ENTROPY_PREFIX)
 _BY_EPOCH = frozenset({names.TEMPERATURE})

@@ -13,7 +13,7 @@ import pandas as pd
 from ablations.foreign_study import ForeignStudy
 from ablations.planning.plan import Plan
 from ablations.study import Study
-from ablations.vocabulary import ENTROPY_PREFIX, TRAIN_LOSS, VAL_TOP1, slug
+from ablations.vocabulary import ENTROPY_PREFIX, TRAIN_LOSS, TRAIN_TOP1, VAL_TOP1, slug
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
@@ -82,21 +82,30 @@ def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TO
 
 
 def training_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Return training loss and validation error per epoch and variant: `TRAINING_COLUMNS`, what was tracked of them.
+    """Return training and validation error per epoch and variant: `TRAINING_COLUMNS`, what was tracked of them.
 
-    The error is 100 minus the accuracy, in per cent.
+    An error is 100 minus the accuracy, in per cent. Where a training has no accuracy on its own images, because they
+    were mixed or an earlier version trained it, the loss of all of them stands in its place.
     """
     parts = []
     loss = curves_data(study, plan, results, TRAIN_LOSS)
-    if not loss.empty:
+    training = curves_data(study, plan, results, TRAIN_TOP1)
+    if len(training) == len(loss) and not training.empty:
+        parts.append(_error(training).assign(measure="training error (%)"))
+    elif not loss.empty:
         parts.append(loss.assign(measure="training loss"))
     accuracy = curves_data(study, plan, results)
     if not accuracy.empty:
-        ends = {"low": 100 - accuracy["high"], "high": 100 - accuracy["low"]}
-        parts.append(accuracy.assign(mean=100 - accuracy["mean"], **ends, measure="validation error (%)"))
+        parts.append(_error(accuracy).assign(measure="validation error (%)"))
     if not parts:
         return pd.DataFrame(columns=list(TRAINING_COLUMNS))
     return pd.concat(parts, ignore_index=True)[list(TRAINING_COLUMNS)]
+
+
+def _error(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Return the error of an accuracy in per cent, whose highest end is the lowest of the error."""
+    ends = {"low": 100 - accuracy["high"], "high": 100 - accuracy["low"]}
+    return accuracy.assign(mean=100 - accuracy["mean"], **ends)
 
 
 def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
@@ -210,7 +219,7 @@ def _values_figure(study: Study, summary: StudySummary, caption: str, *, half: b
 
 
 def curves_figure(study: Study, plan: Plan, results: Results, *, with_legend: bool = True) -> Figure | None:
-    """Return the figure of training loss and validation error, or `None` without data or with too many curves.
+    """Return the figure of training and validation error, or `None` without data or with too many curves.
 
     Without a legend, the caption leaves to the report what lines and bands mean.
     """
@@ -228,7 +237,7 @@ def curves_figure(study: Study, plan: Plan, results: Results, *, with_legend: bo
         data=data,
         title=part_title(study.title, "training"),
         caption=caption,
-        alt="Training loss and validation error over the epochs, one line per variant.",
+        alt="Training and validation over the epochs, one line per variant.",
         axis="epoch",
         half=half,
     )

@@ -162,6 +162,9 @@ class Trainer:
         steps = self.source.steps_per_epoch
         _, first = self.position.epoch_and_step(steps)
         sums, earlier_seconds = _Sums.restore(self.device, self.position.sums), self.position.seconds
+        if self.position.sums and "right" not in self.position.sums:
+            # A checkpoint of an earlier version, within this epoch: nobody knows how many were right before it.
+            sums.add("right", torch.tensor(math.nan, device=self.device))
         started = last_progress = time.monotonic()
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
@@ -192,7 +195,7 @@ class Trainer:
         # Mixing and dropout draw from a generator seeded for this step, so that a resume repeats them.
         with self._seeded("step", global_step):
             images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
-            loss = self._add_gradients(global_step, images, targets)
+            loss = self._add_gradients(global_step, images, targets, sums)
         # Before the norm is taken: gradients are still multiplied by the scale of the loss.
         self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
@@ -202,8 +205,8 @@ class Trainer:
         self.scaler.update()
         return loss
 
-    def _add_gradients(self, global_step: int, images: Tensor, targets: Tensor) -> Tensor:
-        """Add up the gradients of a batch, one micro-batch at a time; return its mean loss."""
+    def _add_gradients(self, global_step: int, images: Tensor, targets: Tensor, sums: _Sums) -> Tensor:
+        """Add up the gradients of a batch, one micro-batch at a time; return its mean loss, sum up what is right."""
         count, smoothing = self._micro_batches, self.spec.train.label_smoothing
         parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         loss = images.new_zeros(())
@@ -218,6 +221,10 @@ class Trainer:
                     part_loss = mean_loss / count
                 torch.autograd.backward(self.scaler.scale(part_loss))
             loss = loss + part_loss.detach()
+            if targets.ndim == 1:
+                # A mixed image has no class that would be right.
+                is_right = logits.detach().argmax(1) == self.world.part(targets_part)
+                sums.add("right", is_right.float().mean() / count)
         return loss
 
     def _seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
@@ -255,6 +262,9 @@ class Trainer:
             names.TRAIN_LEARNING_RATE: learning_rate(self.spec.train, epoch + (total - 1) / total),
             names.TRAIN_IMAGES_PER_SECOND: total * self.spec.train.batch_size / max(seconds, 1e-9),
         }
+        right = sums.get("right")
+        if not math.isnan(right):
+            metrics[names.TRAIN_TOP1] = 100 * self.world.mean(right) / total
         if self.schedule is not None:
             metrics[names.TEMPERATURE] = self.schedule(epoch + 1 - 1 / total)
         return metrics

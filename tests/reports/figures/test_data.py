@@ -70,6 +70,20 @@ def test_a_training_is_its_loss_and_its_validation_error(plan: Plan, results: Re
     assert set(training_data(TEMPERATURE, plan, without_loss)["measure"]) == {"validation error (%)"}
 
 
+def test_a_training_is_its_errors_where_each_has_both(plan: Plan, results: Results) -> None:
+    losses = results.curves[results.curves["metric"] == "train/loss"]
+    # Accuracies of 48 and 49 per cent in the two epochs.
+    accuracies = losses.assign(metric="train/top1", value=50 - losses["value"])
+    both = replace(results, curves=pd.concat([results.curves, accuracies]))
+    data = training_data(TEMPERATURE, plan, both)
+    assert set(data["measure"]) == {"training error (%)", "validation error (%)"}
+    last = data[(data["variant"] == "τ = 30") & (data["step"] == 2)].set_index("measure")
+    assert last.loc["training error (%)", ["mean", "low", "high"]].tolist() == [51.0, 51.0, 51.0]
+    # Trainings of two versions, of which one tracked no accuracy.
+    some = replace(results, curves=pd.concat([results.curves, accuracies[accuracies["step"] == 1]]))
+    assert "training loss" in set(training_data(TEMPERATURE, plan, some)["measure"])
+
+
 def test_a_figure_of_half_the_width_is_drawn_so(plan: Plan, results: Results) -> None:
     figure = curves_figure(TEMPERATURE, plan, results)
     assert figure is not None

@@ -20,7 +20,7 @@ from dyconv import DynamicConv2d
 from runners.data import BatchSource
 from runners.state.attempts import Attempt
 from runners.state.nodes import NodeState
-from runners.training.checkpoint import CheckpointStore
+from runners.training.checkpoint import CheckpointStore, Position
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import choose_micro_batch
 from runners.workers.task import Task
@@ -93,6 +93,28 @@ def test_without_batch_norm_the_parts_of_a_batch_train_like_the_whole(
         torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-12, msg=name)
     for name in ("train/loss", "train/gradient_norm", "val/loss"):
         assert found[name] == pytest.approx(expected[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4])
+def test_the_accuracy_of_a_training_is_that_of_its_images(tmp_path: Path, micro_batch: int | None) -> None:
+    # So small a rate that the network stays what it was.
+    trained, found = _train(tmp_path, micro_batch, **{"train.learning_rate": 1e-12})
+    right = sum(int((trained(images).argmax(1) == labels).sum()) for images, labels in Batches().batches)
+    assert 0 < right < 2 * BATCH
+    assert found["train/top1"] == pytest.approx(100 * right / (2 * BATCH), rel=1e-6)
+
+
+def test_mixed_images_have_no_accuracy(tmp_path: Path) -> None:
+    assert "train/top1" not in _train(tmp_path, None, **{"data.mixup": 0.2})[1]
+
+
+def test_an_epoch_that_an_earlier_version_began_has_no_accuracy(tmp_path: Path) -> None:
+    spec = resolve([], {"train.epochs": 2, "train.batch_size": BATCH, "train.temperature.start": 1.0}, seed=0)
+    told: list[dict[str, float]] = []
+    trainer = Trainer(spec, _network(), cast(BatchSource, Batches()), CheckpointStore(tmp_path))
+    trainer.position = Position(1, {"loss": 2.3, "gradient_norm": 1.0})
+    trainer.run(Hooks(lambda epoch, metrics: told.append(metrics)))
+    assert ["train/top1" in metrics for metrics in told] == [False, True]
 
 
 def test_the_gradient_of_a_batch_in_parts_is_that_of_its_mean_loss(tmp_path: Path) -> None:
