@@ -287,7 +287,9 @@ def grid_data(study: Study, summary: StudySummary) -> pd.DataFrame:
     grid = grid_of(study)
     if grid is None or whole is None:
         return pd.DataFrame(columns=list(GRID_COLUMNS))
-    positions = {level: position for position, level in enumerate(whole.levels)}
+    # A study of which an override has changed rows has levels that the whole one lacks.
+    levels = dict.fromkeys([*whole.levels, *grid.levels])
+    positions = {level: position for position, level in enumerate(levels)}
     for (row, level), variant in grid.variants.items():
         result = summary.get("", variant.name)
         if result.complete:

@@ -26,3 +26,10 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def patient_page(browser: Any, **options: Any) -> Any:
+    """Returns a new page of a browser, or of one of its contexts, that waits long: other work may have the machine."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(600_000)
+    return page

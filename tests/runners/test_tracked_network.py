@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ class Trained:
 
 
 @pytest.fixture
-def trained(bench: Bench, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+def trained(bench: Bench, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    return Trained(bench, store, tmp_path)
+    mlflow.set_tracking_uri(store)
+    yield Trained(bench, store, tmp_path)
+    # For the whole process otherwise, and so for the tests after it.
+    mlflow.set_tracking_uri(None)
 
 
 def _load(trained: Trained) -> Any:

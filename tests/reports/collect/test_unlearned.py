@@ -119,7 +119,7 @@ def test_its_contrasts_carry_no_verdict_and_others_do() -> None:
     table = claims_table(study, judged, with_legend=False)
     assert table is not None
     notes = [note.text for note in table.notes]
-    assert notes == ["of “b beats both”, contrasts with “c” carry no verdict: the training never learned."]
+    assert notes == ["Of “b beats both”, contrasts with “c” carry no verdict: the training never learned."]
     assert "never learned" in str(contrasts_table(plan.studies, judged).rows)
 
 

@@ -26,7 +26,7 @@ from reports.render.latex.document import latex_text, render_latex
 from reports.render.latex.tables import PACKAGES
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
-from tests.reports.browser import chromium
+from tests.reports.browser import chromium, patient_page
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
@@ -211,7 +211,7 @@ def test_every_table_fits_a_window_and_a_telephone_scrolls_tables_alone(
     too_wide = """boxes => boxes.filter(box => box.scrollWidth > box.clientWidth)
         .map(box => box.closest("figure").querySelector("strong").innerText)"""
     with chromium() as browser:
-        page = browser.new_page()
+        page = patient_page(browser)
         page.goto(page_file.as_uri())
         boxes = page.locator("figure.table .scroll")
         assert boxes.count() == len(_tables(told))

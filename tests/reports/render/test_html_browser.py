@@ -13,7 +13,7 @@ from reports.content.blocks import Document
 from reports.content.maker import Maker
 from reports.evidence.manifest import made_by, manifest, with_manifest
 from reports.render.html import render_html
-from tests.reports.browser import chromium
+from tests.reports.browser import chromium, patient_page
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def told() -> list[str]:
 @pytest.fixture(scope="module")
 def page(browser: Any, file: Path, told: list[str]) -> Any:
     """The page, open."""
-    found = browser.new_page(viewport={"width": 1000, "height": 800})
+    found = patient_page(browser, viewport={"width": 1000, "height": 800})
     found.on("console", lambda message: told.append(f"console: {message.text}"))
     found.on("pageerror", lambda error: told.append(f"error: {error}"))
     found.on("request", lambda asked: told.append(f"request: {asked.url}"))
@@ -113,7 +113,7 @@ def test_neither_errors_nor_requests(file: Path, told: list[str], page: Any) -> 
 
 
 def test_a_telephone_scrolls_tables_and_not_the_page(browser: Any, file: Path) -> None:
-    found = browser.new_page(viewport={"width": 375, "height": 812})
+    found = patient_page(browser, viewport={"width": 375, "height": 812})
     found.goto(file.as_uri())
     assert found.evaluate("document.documentElement.scrollWidth") == 375
     wide = found.locator(".scroll >> nth=0")
@@ -129,7 +129,7 @@ def _heading_top(page: Any, link: Any) -> float:
 
 
 def test_the_contents_stand_beside_a_wide_page_and_say_where_the_reader_is(browser: Any, file: Path) -> None:
-    found = browser.new_page(viewport={"width": 1680, "height": 900})
+    found = patient_page(browser, viewport={"width": 1680, "height": 900})
     found.goto(file.as_uri())
     links = found.locator("nav a")
     contents, report = found.locator("nav").bounding_box(), found.locator("main").bounding_box()
@@ -146,7 +146,7 @@ def test_the_contents_stand_beside_a_wide_page_and_say_where_the_reader_is(brows
 
 
 def test_the_contents_unfold_on_a_telephone_and_give_way_to_what_is_chosen(browser: Any, file: Path) -> None:
-    found = browser.new_page(viewport={"width": 390, "height": 844})
+    found = patient_page(browser, viewport={"width": 390, "height": 844})
     found.goto(file.as_uri())
     link = found.locator("nav a").filter(has_text="Softmax temperature")
     assert not link.is_visible()
@@ -165,7 +165,7 @@ def test_the_contents_unfold_on_a_telephone_and_give_way_to_what_is_chosen(brows
 
 
 def test_tables_fit_a_window_of_common_width(browser: Any, file: Path) -> None:
-    wide = browser.new_page(viewport={"width": 1200, "height": 800})
+    wide = patient_page(browser, viewport={"width": 1200, "height": 800})
     wide.goto(file.as_uri())
     boxes = wide.locator("figure.table .scroll")
     assert boxes.evaluate_all("boxes => boxes.map(box => box.scrollWidth - box.clientWidth)") == [0] * boxes.count()
@@ -174,7 +174,7 @@ def test_tables_fit_a_window_of_common_width(browser: Any, file: Path) -> None:
 
 def test_dark_pages_are_legible(browser: Any, file: Path) -> None:
     context = browser.new_context(color_scheme="dark")
-    found = context.new_page()
+    found = patient_page(context)
     found.goto(file.as_uri())
     script = "name => getComputedStyle(document.querySelector(name))"
     assert _light(found.evaluate(f"({script})('body').backgroundColor")) < 0.15
