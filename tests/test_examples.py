@@ -39,7 +39,7 @@ def test_a_layer_of_ones_own(
     assert "GatedConv2d: " in printed
     assert "checks passed" in printed
     # A study is carried out, or it is said why it says nothing about the layer.
-    in_table = set(re.findall(r"^ *(\w+) +\w+ +1 ", printed, re.MULTILINE))
+    in_table = set(re.findall(r"^ *(\w+) +\S+ +1 ", printed, re.MULTILINE))
     for study in available_studies():
         reason = f"{study}: " in printed
         assert reason != (study in in_table), study
