@@ -59,6 +59,15 @@ def _one_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_tracking_address_left() -> Iterator[None]:
+    """Take back `mlflow.set_tracking_uri`, which sets a variable of the environment too, for all tests after it."""
+    yield
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None and hasattr(mlflow, "set_tracking_uri"):
+        mlflow.set_tracking_uri(None)
+
+
 def pytest_collection(session: pytest.Session) -> None:
     """Collect no garbage among what imports and collected tests make, as all of it stays."""
     gc.disable()
