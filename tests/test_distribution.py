@@ -17,6 +17,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TOP = (
+    "ablations",
+    "dyconv",
+    "runners",
+    "reports",
+    "tests",
+    "run_ablation.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 # As where there is no compiler.
 ENVIRONMENT = {**os.environ, "CC": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
@@ -33,11 +44,11 @@ def execute(*command: object, folder: Path, environment: Mapping[str, str] = ENV
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a source distribution of what is in this checkout."""
     copy, folder = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
-    # Tracked files and new ones, without what was built here.
-    listed = execute("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT).splitlines()
+    listed = [str(path.relative_to(ROOT)) for top in TOP for path in sorted([ROOT / top, *(ROOT / top).rglob("*")])]
     for name in listed:
         source, target = ROOT / name, copy / name
-        if source.is_file():
+        # Without what was built here.
+        if source.is_file() and source.suffix not in (".so", ".pyc"):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
     build = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
