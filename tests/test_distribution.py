@@ -22,7 +22,6 @@ TOP = (
     "dyconv",
     "runners",
     "reports",
-    "tests",
     "run_ablation.py",
     "pyproject.toml",
     "README.md",
